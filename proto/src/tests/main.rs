@@ -1,0 +1,3 @@
+//! Laws of the protocol, told by behaviour.
+
+mod generated;

@@ -1,0 +1,3 @@
+//! What every room stands on: clock, ids, shards. Knows no chat.
+
+pub mod route; //  where an answer goes
