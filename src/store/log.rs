@@ -115,7 +115,8 @@ pub enum Undone {
         /// The head that the store has.
         head: Seq,
     },
-    /// Surely never sent to the disk; the same run may be appended later.
+    /// Surely never sent to the disk. [`StoreError::Busy`]: the same run may be appended later;
+    /// [`StoreError::Stopped`]: not before the store is reopened.
     #[error("the store did not take it: {0}")]
     Refused(Arc<StoreError>),
     /// May be stored now, later, or never. Open again and append the *same* run:
@@ -132,6 +133,20 @@ pub enum StoreError {
     Stopped {
         /// What happened, for the operator.
         reason: String,
+    },
+    /// Too much waits already, or a reserve is reached; the same may be asked again later.
+    #[error("the store is busy: {reason}")]
+    Busy {
+        /// Which bound was reached.
+        reason: String,
+    },
+    /// What was asked breaks the rules of a log, so it can never succeed: a fault of the asker.
+    #[error("channel {channel}: no run of a log: {reason}")]
+    Unsound {
+        /// The channel.
+        channel: ChannelNo,
+        /// Which rule.
+        reason: &'static str,
     },
     /// The operating system refused.
     #[error("cannot {action}: {source}")]
@@ -182,6 +197,82 @@ pub struct Head {
     pub epoch: Epoch,
     /// The first seq of that epoch.
     pub epoch_first: Seq,
+}
+
+impl Head {
+    /// The head of a channel without events.
+    pub const EMPTY: Self = Self {
+        seq: Seq::ZERO,
+        id: MessageId::new(0),
+        ordinal: Ordinal::new(0),
+        floor: Seq::new(1),
+        epoch: Epoch::new(0),
+        epoch_first: Seq::ZERO,
+    };
+
+    /// Whether `run` may follow this head, by the rules that hold for every engine.
+    ///
+    /// # Errors
+    /// [`Undone::Conflict`] where it expects another head; [`Undone::Refused`] with
+    /// [`StoreError::Unsound`] where its seqs have gaps or its ids do not rise.
+    pub fn accept(&self, run: &Run) -> Result<(), Undone> {
+        if run.expected_head != self.seq {
+            return Err(Undone::Conflict { head: self.seq });
+        }
+        let unsound = |reason| {
+            let channel = run.channel;
+            Undone::Refused(Arc::new(StoreError::Unsound { channel, reason }))
+        };
+        if run.events.is_empty() {
+            return Err(unsound("it is empty"));
+        }
+        let (mut seq, mut id) = (self.seq, self.id);
+        for event in &run.events {
+            if event.seq != seq.next() {
+                return Err(unsound("its seqs are not dense"));
+            }
+            if event.id <= id {
+                return Err(unsound("its ids do not rise"));
+            }
+            (seq, id) = (event.seq, event.id);
+        }
+        Ok(())
+    }
+
+    /// The head after one more event, written in `epoch`.
+    #[must_use]
+    pub fn after(self, event: &NewEvent, epoch: Epoch) -> Self {
+        let ordinal = self.ordinal.get() + u64::from(event.counted);
+        let epoch_first = if self.epoch == epoch { self.epoch_first } else { event.seq };
+        let floor = self.floor;
+        let ordinal = Ordinal::new(ordinal);
+        Self { seq: event.seq, id: event.id, ordinal, floor, epoch, epoch_first }
+    }
+}
+
+impl Run {
+    /// Its channel, first and last seq. An empty run ends before it begins.
+    pub fn range(&self) -> (ChannelNo, Seq, Seq) {
+        let last = self.events.last().map_or(self.expected_head, |event| event.seq);
+        (self.channel, self.expected_head.next(), last)
+    }
+
+    /// Whether an engine of these capabilities takes a run of this size.
+    ///
+    /// # Errors
+    /// [`Undone::Refused`] with [`StoreError::Unsound`].
+    pub fn fits(&self, capabilities: &Capabilities) -> Result<(), Undone> {
+        let fits = self.events.len() <= capabilities.run_events_max
+            && self.bytes() <= capabilities.run_bytes_max;
+        let reason = "it is larger than the store's largest";
+        let unsound = || StoreError::Unsound { channel: self.channel, reason };
+        if fits { Ok(()) } else { Err(Undone::Refused(Arc::new(unsound()))) }
+    }
+
+    /// Bytes of its events, as limits count them.
+    pub fn bytes(&self) -> usize {
+        self.events.iter().map(|event| event.encoded.event().len()).sum()
+    }
 }
 
 /// An event as it is stored.
@@ -242,6 +333,9 @@ pub struct Capabilities {
     /// Appends of one channel in flight. The contract is written for 1.
     pub runs_in_flight: usize,
 }
+
+/// Where an engine reads the moments that it stamps on groups: the clock of the owners.
+pub type Now = Arc<dyn Fn() -> Moment + Send + Sync>;
 
 /// History. One contract suite holds for every engine.
 pub trait ChannelLog: Send + Sync {

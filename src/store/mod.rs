@@ -1,3 +1,4 @@
 //! What is on disk: channel logs and the directory.
 
 pub mod log; //        the seam of history: what every engine does
+pub mod memory; //     history in memory, for simulation and tests
