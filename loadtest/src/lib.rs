@@ -1,1 +1,3 @@
-//! placeholder
+//! History checker and load harness of damso.
+
+pub mod checker;

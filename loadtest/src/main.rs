@@ -1,2 +1,3 @@
-//! x
+//! `damso-loadtest`.
+
 fn main() {}
