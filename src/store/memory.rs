@@ -372,3 +372,104 @@ impl ChannelLog for MemoryLog {
         self.tell();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use damso_proto::time::Moment;
+
+    use super::*;
+    use crate::store::contract::{Engine, Recorder, Rig, contract, run_of};
+
+    /// A disk, and the log that runs on it now.
+    struct Memory {
+        disk: MemoryDisk,
+        commit: Commit,
+        running: Mutex<Option<Arc<MemoryLog>>>,
+    }
+
+    fn memory(commit: Commit) -> Memory {
+        Memory { disk: MemoryDisk::default(), commit, running: Mutex::default() }
+    }
+
+    fn start(disk: &MemoryDisk, commit: Commit, sink: Arc<dyn Sink>) -> Arc<MemoryLog> {
+        Arc::new(MemoryLog::new(disk.clone(), commit, sink, Arc::new(Moment::default)))
+    }
+
+    impl Engine for Memory {
+        fn start(&self, sink: Arc<dyn Sink>) -> Arc<dyn ChannelLog> {
+            let log = start(&self.disk, self.commit, sink);
+            *self.running.lock().unwrap() = Some(log.clone());
+            log
+        }
+
+        fn step(&self) {
+            if let Some(log) = &*self.running.lock().unwrap() {
+                log.commit_next();
+            }
+        }
+    }
+
+    mod committing_at_once {
+        use super::*;
+        contract!(memory(Commit::Auto));
+    }
+
+    mod committing_when_stepped {
+        use super::*;
+        contract!(memory(Commit::Stepped));
+    }
+
+    #[test]
+    fn a_crash_keeps_what_was_committed_and_tells_nobody() {
+        for (in_flight, head) in [(InFlight::Vanish, 2), (InFlight::Survive, 3)] {
+            let disk = MemoryDisk::default();
+            let told = Arc::new(Recorder::default());
+            let log = start(&disk, Commit::Stepped, told.clone());
+            log.append(run_of(4, 0, 2));
+            log.commit_next();
+            log.append(run_of(4, 2, 1));
+            log.crash(in_flight);
+            assert_eq!(log.commit_next(), None);
+            log.append(run_of(6, 0, 1));
+            assert_eq!(told.take(1).len(), 1, "{in_flight:?}: only the first run was told of");
+
+            let log = start(&disk, Commit::Auto, told);
+            assert_eq!(log.heads(&[ChannelNo::new(4)]).unwrap()[0].seq, Seq::new(head));
+            assert_eq!(log.heads(&[ChannelNo::new(6)]).unwrap()[0], Head::EMPTY);
+        }
+    }
+
+    #[test]
+    fn whoever_waits_for_runs_is_woken_by_the_first() {
+        let woken = std::sync::atomic::AtomicUsize::new(0);
+        struct Count(std::sync::atomic::AtomicUsize);
+        impl std::task::Wake for Count {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            }
+        }
+        let count = Arc::new(Count(woken));
+        let waker = Waker::from(count.clone());
+        let mut cx = Context::from_waker(&waker);
+        let log = start(&MemoryDisk::default(), Commit::Stepped, Arc::new(Recorder::default()));
+        assert_eq!(log.poll_gathered(&mut cx), Poll::Pending);
+        log.append(run_of(4, 0, 1));
+        log.append(run_of(6, 0, 1));
+        assert_eq!(count.0.load(std::sync::atomic::Ordering::Relaxed), 1);
+        assert_eq!(log.poll_gathered(&mut cx), Poll::Ready(()));
+    }
+
+    #[test]
+    fn a_new_epoch_begins_with_the_first_event_written_in_it() {
+        let engine = memory(Commit::Auto);
+        let rig = Rig::start(&engine);
+        rig.store(run_of(4, 0, 3));
+        rig.store(run_of(6, 0, 1));
+        engine.disk.begin_epoch();
+        let rig = rig.restart();
+        rig.store(run_of(4, 3, 2));
+        let heads = rig.log.heads(&[ChannelNo::new(4), ChannelNo::new(6)]).unwrap();
+        assert_eq!((heads[0].epoch, heads[0].epoch_first), (Epoch::new(2), Seq::new(4)));
+        assert_eq!((heads[1].epoch, heads[1].epoch_first), (Epoch::new(1), Seq::new(1)));
+    }
+}

@@ -2,3 +2,6 @@
 
 pub mod log; //        the seam of history: what every engine does
 pub mod memory; //     history in memory, for simulation and tests
+
+#[cfg(test)]
+mod contract; //       what every engine must do, as tests
