@@ -1,4 +1,8 @@
 //! Pure rules of the product: no I/O, no tokio; time is an argument.
 
+pub mod body; //    the hash that tells a repetition from another request
+pub mod draft; //   what a person asks for, checked
 pub mod event; //   an event encoded once, for the wire and the disk
+pub mod limits; //  every limit of the server, with its unit
+pub mod rate; //    how often, in eight bytes
 pub mod rights; //  kinds, roles, and the one function that says who may do what

@@ -19,6 +19,7 @@ use bytes::Bytes;
 use damso_proto::id::{ChannelNo, Epoch, Key, MessageId, Ordinal, Seq, UserNo};
 use damso_proto::time::Moment;
 
+pub use crate::model::body::BodyHash;
 use crate::model::event::EncodedEvent;
 use crate::model::rights::RightsChange;
 use crate::runtime::route::Route;
@@ -65,10 +66,6 @@ pub struct NewKey {
     /// Hash of the request's body: the same key with another body is refused.
     pub body: BodyHash,
 }
-
-/// First 8 bytes of the SHA-256 of a request's body.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct BodyHash(pub u64);
 
 /// A remembered key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -1,0 +1,289 @@
+//! What a person asks for, checked: nothing unchecked goes past here.
+
+use damso_proto::id::{ChannelNo, Seq, Uid, UserNo};
+use damso_proto::wire;
+use damso_proto::wire::{EventFlag, EventKind};
+
+use super::body::BodyHash;
+use super::limits;
+
+/// Flags that a sender may set.
+const SENDER_FLAGS: u32 = EventFlag::Silent as u32 | EventFlag::Uncounted as u32;
+
+/// Why a request cannot be taken as it is. Repeating it unchanged is useless.
+#[derive(thiserror::Error, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Invalid {
+    /// A field that must be there is not, or is of a kind that this server does not know.
+    #[error("{field} is missing")]
+    Missing {
+        /// Path in the request.
+        field: &'static str,
+    },
+    /// Too long, or too many of them.
+    #[error("{field} is longer than {max}")]
+    TooLarge {
+        /// Path in the request.
+        field: &'static str,
+        /// Most bytes, or most entries.
+        max: usize,
+    },
+    /// A value that means nothing here.
+    #[error("{field} is not valid")]
+    Value {
+        /// Path in the request.
+        field: &'static str,
+    },
+}
+
+impl Invalid {
+    /// The field at fault, as a path in the request.
+    pub const fn field(&self) -> &'static str {
+        match *self {
+            Self::Missing { field } | Self::TooLarge { field, .. } | Self::Value { field } => field,
+        }
+    }
+}
+
+/// A message that may be appended, once its sender turns out to have the right.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Draft {
+    /// Where to.
+    pub channel: ChannelNo,
+    /// What it answers; [`Seq::ZERO`]: nothing. Whether that exists is the owner's to say.
+    pub reply_to: Seq,
+    /// Tells a repetition from another message under the same key.
+    pub body: BodyHash,
+    flags: u32,
+    content: wire::send::Content,
+}
+
+impl Draft {
+    /// Checks a send.
+    ///
+    /// # Errors
+    /// [`Invalid`] names the first field at fault.
+    pub fn check(send: wire::Send) -> Result<Self, Invalid> {
+        if send.channel == 0 {
+            return Err(Invalid::Missing { field: "channel" });
+        }
+        if send.flags & !SENDER_FLAGS != 0 {
+            return Err(Invalid::Value { field: "flags" });
+        }
+        let content = send.content.ok_or(Invalid::Missing { field: "content" })?;
+        check_content(&content)?;
+        let body = hash_of(send.flags, send.reply_to, &content);
+        Ok(Self {
+            channel: ChannelNo::new(send.channel),
+            reply_to: Seq::new(send.reply_to),
+            body,
+            flags: send.flags,
+            content,
+        })
+    }
+
+    /// The event that `sender` appends; its place is stamped by the channel's owner.
+    pub fn into_event(self, sender: UserNo) -> wire::Event {
+        wire::Event {
+            kind: EventKind::Message.into(),
+            sender: sender.get(),
+            flags: self.flags,
+            reply_to: self.reply_to.get(),
+            content: Some(match self.content {
+                wire::send::Content::Text(text) => wire::event::Content::Text(text),
+                wire::send::Content::Custom(custom) => wire::event::Content::Custom(custom),
+            }),
+            ..Default::default()
+        }
+    }
+
+    /// Whether it raises the unread count.
+    pub const fn is_counted(&self) -> bool {
+        self.flags & EventFlag::Uncounted as u32 == 0
+    }
+}
+
+fn check_content(content: &wire::send::Content) -> Result<(), Invalid> {
+    match content {
+        wire::send::Content::Text(text) => {
+            length("text", text.len(), limits::TEXT_BYTES_MAX)?;
+        }
+        wire::send::Content::Custom(custom) => {
+            length("custom.type", custom.r#type.len(), limits::CUSTOM_TYPE_BYTES_MAX)?;
+            printable("custom.type", &custom.r#type)?;
+            if custom.body.len() > limits::CUSTOM_BYTES_MAX {
+                let max = limits::CUSTOM_BYTES_MAX;
+                return Err(Invalid::TooLarge { field: "custom.body", max });
+            }
+        }
+    }
+    Ok(())
+}
+
+fn hash_of(flags: u32, reply_to: u64, content: &wire::send::Content) -> BodyHash {
+    let (flags, reply_to) = (flags.to_be_bytes(), reply_to.to_be_bytes());
+    match content {
+        wire::send::Content::Text(text) => {
+            BodyHash::of("send.text", &[&flags, &reply_to, text.as_bytes()])
+        }
+        wire::send::Content::Custom(custom) => BodyHash::of(
+            "send.custom",
+            &[&flags, &reply_to, custom.r#type.as_bytes(), &custom.body],
+        ),
+    }
+}
+
+/// A group that may be made, once its people turn out to exist.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct GroupDraft {
+    /// 1-128 bytes.
+    pub name: Box<str>,
+    /// Whom to add, each once, in the order named.
+    pub uids: Vec<Uid>,
+    /// Tells a repetition from another group under the same key.
+    pub body: BodyHash,
+}
+
+impl GroupDraft {
+    /// Checks a request for a group.
+    ///
+    /// # Errors
+    /// [`Invalid`] names the first field at fault.
+    pub fn check(request: &wire::CreateGroup) -> Result<Self, Invalid> {
+        length("name", request.name.len(), limits::GROUP_NAME_BYTES_MAX)?;
+        printable("name", &request.name)?;
+        if request.uids.len() > limits::GROUP_FIRST_MEMBERS_MAX {
+            return Err(Invalid::TooLarge { field: "uids", max: limits::GROUP_FIRST_MEMBERS_MAX });
+        }
+        let mut uids = Vec::with_capacity(request.uids.len());
+        for uid in &request.uids {
+            let uid = Uid::parse(uid).ok_or(Invalid::Value { field: "uids" })?;
+            // At most 100, so that looking through them is cheap.
+            if !uids.contains(&uid) {
+                uids.push(uid);
+            }
+        }
+        let fields: Vec<&[u8]> = std::iter::once(request.name.as_bytes())
+            .chain(uids.iter().map(|uid| uid.as_str().as_bytes()))
+            .collect();
+        let body = BodyHash::of("create_group", &fields);
+        Ok(Self { name: request.name.as_str().into(), uids, body })
+    }
+}
+
+fn length(field: &'static str, bytes: usize, max: usize) -> Result<(), Invalid> {
+    match bytes {
+        0 => Err(Invalid::Missing { field }),
+        _ if bytes > max => Err(Invalid::TooLarge { field, max }),
+        _ => Ok(()),
+    }
+}
+
+/// For names only: a message's text may hold any character, line breaks above all.
+fn printable(field: &'static str, text: &str) -> Result<(), Invalid> {
+    if text.chars().any(char::is_control) { Err(Invalid::Value { field }) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use damso_proto::wire::send::Content;
+
+    use super::*;
+
+    fn send(content: Content) -> wire::Send {
+        wire::Send { channel: 4, content: Some(content), ..Default::default() }
+    }
+
+    fn text(len: usize) -> Content {
+        Content::Text("x".repeat(len))
+    }
+
+    fn custom(name: &str, body: usize) -> Content {
+        Content::Custom(wire::Custom { r#type: name.into(), body: vec![0; body].into() })
+    }
+
+    #[test]
+    fn every_limit_holds_to_the_byte_and_names_its_field() {
+        let long = "t".repeat(65);
+        let cases = [
+            (send(text(1)), None),
+            (send(text(16 * 1024)), None),
+            (send(text(0)), Some(Invalid::Missing { field: "text" })),
+            (send(text(16 * 1024 + 1)), Some(Invalid::TooLarge { field: "text", max: 16_384 })),
+            (send(custom("poll/1", 0)), None),
+            (send(custom(&long[1..], 16 * 1024)), None),
+            (send(custom("", 1)), Some(Invalid::Missing { field: "custom.type" })),
+            (send(custom(&long, 1)), Some(Invalid::TooLarge { field: "custom.type", max: 64 })),
+            (send(custom("a\n", 1)), Some(Invalid::Value { field: "custom.type" })),
+            (
+                send(custom("a", 16 * 1024 + 1)),
+                Some(Invalid::TooLarge { field: "custom.body", max: 16_384 }),
+            ),
+            (wire::Send { flags: 3, ..send(text(1)) }, None),
+            (wire::Send { flags: 4, ..send(text(1)) }, Some(Invalid::Value { field: "flags" })),
+            (
+                wire::Send { channel: 0, ..send(text(1)) },
+                Some(Invalid::Missing { field: "channel" }),
+            ),
+            (
+                wire::Send { channel: 4, ..Default::default() },
+                Some(Invalid::Missing { field: "content" }),
+            ),
+        ];
+        for (number, (send, fault)) in cases.into_iter().enumerate() {
+            assert_eq!(Draft::check(send).err(), fault, "case {number}");
+        }
+    }
+
+    #[test]
+    fn the_event_says_what_the_draft_said() {
+        let draft = Draft::check(wire::Send { flags: 2, reply_to: 9, ..send(text(3)) }).unwrap();
+        assert!(!draft.is_counted());
+        let event = draft.into_event(UserNo::new(7));
+        let expected = wire::Event {
+            sender: 7,
+            flags: 2,
+            reply_to: 9,
+            content: Some(wire::event::Content::Text("xxx".into())),
+            ..Default::default()
+        };
+        assert_eq!(event, expected);
+    }
+
+    #[test]
+    fn the_hash_differs_with_everything_that_the_sender_chose() {
+        let base = send(custom("a", 1));
+        let others = [
+            wire::Send { flags: 1, ..base.clone() },
+            wire::Send { reply_to: 1, ..base.clone() },
+            send(custom("b", 1)),
+            send(custom("a", 2)),
+            send(Content::Text("a".into())),
+        ];
+        let hash = |send: &wire::Send| Draft::check(send.clone()).unwrap().body;
+        assert_eq!(hash(&base), hash(&base.clone()));
+        for other in &others {
+            assert_ne!(hash(&base), hash(other), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_group_has_a_name_and_each_person_once() {
+        let request = |name: &str, uids: &[&str]| wire::CreateGroup {
+            name: name.into(),
+            uids: uids.iter().map(|uid| (*uid).into()).collect(),
+        };
+        let group = GroupDraft::check(&request("점심", &["b", "a", "b"])).unwrap();
+        assert_eq!(group.uids, [Uid::parse("b").unwrap(), Uid::parse("a").unwrap()]);
+        let many: Vec<_> = (0..101).map(|n| n.to_string()).collect();
+        let many: Vec<_> = many.iter().map(String::as_str).collect();
+        for (request, fault) in [
+            (request("", &[]), Invalid::Missing { field: "name" }),
+            (request(&"n".repeat(129), &[]), Invalid::TooLarge { field: "name", max: 128 }),
+            (request("a\u{0}", &[]), Invalid::Value { field: "name" }),
+            (request("a", &[""]), Invalid::Value { field: "uids" }),
+            (request("a", &many), Invalid::TooLarge { field: "uids", max: 100 }),
+        ] {
+            assert_eq!(GroupDraft::check(&request), Err(fault));
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Every limit of the server in one place, with its unit and what must hold between them.
+//!
+//! A limit that a client is told (in Welcome) stands beside the one that protects the
+//! server, so that neither can be changed without the compiler comparing the two.
+
+use std::time::Duration;
+
+use super::rate::Rate;
+
+// --- what a message may carry ---
+
+/// Longest text of a message, bytes of UTF-8.
+pub const TEXT_BYTES_MAX: usize = 16 * 1024;
+/// Longest body of a custom message, bytes.
+pub const CUSTOM_BYTES_MAX: usize = 16 * 1024;
+/// Longest type name of a custom message, bytes of UTF-8.
+pub const CUSTOM_TYPE_BYTES_MAX: usize = 64;
+
+// --- people and channels ---
+
+/// Longest name of a group, bytes of UTF-8.
+pub const GROUP_NAME_BYTES_MAX: usize = 128;
+/// Most members of a group.
+pub const GROUP_MEMBERS_MAX: usize = 1_000;
+/// Most people named when a group is made, its maker not counted.
+pub const GROUP_FIRST_MEMBERS_MAX: usize = 100;
+/// Most channels of a person, their own log not counted.
+pub const CHANNELS_PER_USER_MAX: usize = 5_000;
+/// Most channels on one page of a person's list.
+pub const CHANNELS_PER_PAGE_MAX: usize = 200;
+/// Most members on one page of a channel's list.
+pub const MEMBERS_PER_PAGE_MAX: usize = 500;
+/// Most people looked up by one request.
+pub const PEOPLE_PER_LOOKUP_MAX: usize = 100;
+/// Most devices of a person.
+pub const DEVICES_PER_USER_MAX: usize = 10;
+/// Most connections of a person.
+pub const CONNECTIONS_PER_USER_MAX: usize = 20;
+
+// --- how fast ---
+
+/// Sends of one person: one bucket, other requests cost what the request table says.
+pub const SENDS_PER_USER: Rate = Rate { per_second: 20, burst: 60 };
+/// Sends into one channel, of all its members together.
+pub const SENDS_PER_CHANNEL: Rate = Rate { per_second: 200, burst: 600 };
+
+// --- idempotency ---
+
+/// How long a key is remembered; an older one is refused.
+pub const KEY_WINDOW: Duration = Duration::from_hours(7 * 24);
+/// A key from further ahead is refused: its maker's clock is wrong.
+pub const KEY_AHEAD_MAX: Duration = Duration::from_mins(5);
+
+// --- reading ---
+
+/// Most rows of a history page.
+pub const PAGE_ROWS_MAX: usize = 100;
+/// Most bytes of events on a history page.
+pub const PAGE_BYTES_MAX: usize = 256 * 1024;
+/// Most bytes of events that answer a resume; the rest is `behind`.
+pub const RESUME_BYTES_MAX: usize = 256 * 1024;
+/// Most channels of a resume frame.
+pub const RESUME_CURSORS_PER_FRAME_MAX: usize = 4_096;
+/// Store reads of resumes at once, per shard.
+pub const RESUME_READS_MAX: usize = 64;
+
+// --- logging in ---
+
+/// A TLS handshake must be over after this long.
+pub const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(5);
+/// A valid Hello must have come after this long.
+pub const LOGIN_TIME_MAX: Duration = Duration::from_secs(10);
+/// Of all connections, one in this many may be not yet logged in.
+pub const UNAUTHENTICATED_SHARE: usize = 10;
+/// Of those, one in this many may come from a single address.
+pub const UNAUTHENTICATED_ADDRESS_SHARE: usize = 8;
+/// Failed handshakes from one address; loopback is exempt.
+pub const FAILED_HANDSHAKES_PER_ADDRESS: Rate = Rate { per_second: 200, burst: 2_000 };
+/// Longest token, bytes. Hello has room for it beside everything else.
+pub const TOKEN_BYTES_MAX: usize = 2_048;
+/// How far a token's maker's clock may be off.
+pub const TOKEN_SKEW_MAX: Duration = Duration::from_secs(60);
+
+// --- liveness ---
+
+/// A silent connection is probed after this long.
+pub const PING_AFTER: Duration = Duration::from_secs(60);
+/// A silent connection is closed after this long.
+pub const IDLE_MAX: Duration = Duration::from_secs(150);
+/// A connection whose socket took nothing for this long is cut.
+pub const STALLED_MAX: Duration = Duration::from_secs(30);
+/// A shard whose oldest unsent event is older stops reading from senders.
+pub const UNSENT_AGE_MAX: Duration = Duration::from_millis(50);
+
+// --- the process ---
+
+/// Descriptors kept for stores and files: this many, or a quarter of all if that is less.
+pub const DESCRIPTOR_RESERVE_MAX: u64 = 1_500;
+/// From SIGTERM to exit.
+pub const SHUTDOWN_TIME_MAX: Duration = Duration::from_secs(25);
+
+// A page and a resume must be able to make progress: one event of the largest kind fits, with
+// room for its other fields.
+const _: () = assert!(PAGE_BYTES_MAX >= 2 * (TEXT_BYTES_MAX + 1_024));
+const _: () = assert!(RESUME_BYTES_MAX >= PAGE_BYTES_MAX);
+// The maker and the first members are one group.
+const _: () = assert!(GROUP_FIRST_MEMBERS_MAX < GROUP_MEMBERS_MAX);
+// One frame of Resume names a person's channels, or two do.
+const _: () = assert!(CHANNELS_PER_USER_MAX <= 2 * RESUME_CURSORS_PER_FRAME_MAX);
+// A key that may still be used is never pruned by a clock that is a little off.
+const _: () = assert!(KEY_AHEAD_MAX.as_secs() < KEY_WINDOW.as_secs());
+// The probe comes before the close, with time for an answer.
+const _: () = assert!(2 * PING_AFTER.as_secs() < IDLE_MAX.as_secs());
+const _: () = assert!(HANDSHAKE_TIME_MAX.as_secs() < LOGIN_TIME_MAX.as_secs());
+// A person at full rate does not fill a channel alone.
+const _: () = assert!(SENDS_PER_USER.per_second < SENDS_PER_CHANNEL.per_second);
+// Hello is at most 4 KiB before login.
+const _: () = assert!(TOKEN_BYTES_MAX <= 3 * 1_024);
