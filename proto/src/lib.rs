@@ -9,5 +9,6 @@ pub mod wire {
     include!("gen/damso.v1.rs");
 }
 
+pub mod client;
 pub mod id;
 pub mod time;
