@@ -6,3 +6,4 @@ pub mod event; //   an event encoded once, for the wire and the disk
 pub mod limits; //  every limit of the server, with its unit
 pub mod rate; //    how often, in eight bytes
 pub mod rights; //  kinds, roles, and the one function that says who may do what
+pub mod system; //  what the server itself tells

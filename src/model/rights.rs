@@ -1,6 +1,7 @@
 //! Who may do what: one table, one function; deny wins.
 
 use damso_proto::id::UserNo;
+use damso_proto::wire;
 
 /// What a channel is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -13,6 +14,27 @@ pub enum Kind {
     Personal,
 }
 
+impl Kind {
+    /// How it is written on the wire and on disk.
+    pub const fn to_wire(self) -> wire::ChannelKind {
+        match self {
+            Self::Direct => wire::ChannelKind::Direct,
+            Self::Group => wire::ChannelKind::Group,
+            Self::Personal => wire::ChannelKind::Self_,
+        }
+    }
+
+    /// Reads it back. `None`: no kind that this server knows.
+    pub fn from_wire(number: i32) -> Option<Self> {
+        match wire::ChannelKind::try_from(number).ok()? {
+            wire::ChannelKind::Unspecified => None,
+            wire::ChannelKind::Direct => Some(Self::Direct),
+            wire::ChannelKind::Group => Some(Self::Group),
+            wire::ChannelKind::Self_ => Some(Self::Personal),
+        }
+    }
+}
+
 /// What a member may do.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Role {
@@ -20,6 +42,25 @@ pub enum Role {
     Owner,
     /// Reads and writes.
     Member,
+}
+
+impl Role {
+    /// How it is written on the wire and on disk.
+    pub const fn to_wire(self) -> wire::Role {
+        match self {
+            Self::Owner => wire::Role::Owner,
+            Self::Member => wire::Role::Member,
+        }
+    }
+
+    /// Reads it back. `None`: no role that this server knows.
+    pub fn from_wire(number: i32) -> Option<Self> {
+        match wire::Role::try_from(number).ok()? {
+            wire::Role::Unspecified => None,
+            wire::Role::Owner => Some(Self::Owner),
+            wire::Role::Member => Some(Self::Member),
+        }
+    }
 }
 
 /// A change of who is in a channel, as it travels with the event that tells it.
@@ -158,6 +199,19 @@ mod tests {
                     assert_eq!(allowed.is_ok(), expected, "{kind:?} {role:?} {op:?}: {allowed:?}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn kinds_and_roles_come_back_and_unknown_numbers_do_not() {
+        for kind in [Kind::Direct, Kind::Group, Kind::Personal] {
+            assert_eq!(Kind::from_wire(kind.to_wire() as i32), Some(kind));
+        }
+        for role in [Role::Owner, Role::Member] {
+            assert_eq!(Role::from_wire(role.to_wire() as i32), Some(role));
+        }
+        for foreign in [i32::MIN, -1, 0, 99] {
+            assert_eq!((Kind::from_wire(foreign), Role::from_wire(foreign)), (None, None));
         }
     }
 

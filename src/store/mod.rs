@@ -1,5 +1,6 @@
 //! What is on disk: channel logs and the directory.
 
+pub mod directory; //  people, channels, and who is in them
 pub mod log; //        the seam of history: what every engine does
 pub mod memory; //     history in memory, for simulation and tests
 

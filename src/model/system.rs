@@ -1,0 +1,53 @@
+//! What the server itself tells: events of the system, ready but for their place.
+
+use damso_proto::id::{ChannelNo, Seq, UserNo};
+use damso_proto::wire;
+use damso_proto::wire::EventKind;
+use damso_proto::wire::event::Content;
+use damso_proto::wire::system::{
+    ChannelAdded, ChannelRemoved, Created, MemberLeft, MemberRemoved, MembersAdded, What,
+};
+
+/// The first event of a channel: who made it, and who is in it from the start.
+pub fn created(by: UserNo, members: &[UserNo]) -> wire::Event {
+    let members = members.iter().map(|member| member.get()).collect();
+    event(EventKind::System, by, What::Created(Created { by: by.get(), members }))
+}
+
+/// People were added.
+pub fn members_added(by: UserNo, members: &[UserNo]) -> wire::Event {
+    let members = members.iter().map(|member| member.get()).collect();
+    event(EventKind::System, by, What::MembersAdded(MembersAdded { by: by.get(), members }))
+}
+
+/// A person was removed; the last event of the channel that they get.
+pub fn member_removed(by: UserNo, member: UserNo) -> wire::Event {
+    let what = MemberRemoved { by: by.get(), member: member.get() };
+    event(EventKind::System, by, What::MemberRemoved(what))
+}
+
+/// A person left; the last event of the channel that they get.
+pub fn member_left(member: UserNo) -> wire::Event {
+    event(EventKind::System, member, What::MemberLeft(MemberLeft { member: member.get() }))
+}
+
+/// In a person's own log: they are in `channel` and see it from `from` on.
+pub fn channel_added(channel: ChannelNo, from: Seq) -> wire::Event {
+    let what = ChannelAdded { channel: channel.get(), from: from.get() };
+    event(EventKind::Personal, UserNo::default(), What::ChannelAdded(what))
+}
+
+/// In a person's own log: they are no longer in `channel`, which they see up to `to`.
+pub fn channel_removed(channel: ChannelNo, to: Seq) -> wire::Event {
+    let what = ChannelRemoved { channel: channel.get(), to: to.get() };
+    event(EventKind::Personal, UserNo::default(), What::ChannelRemoved(what))
+}
+
+fn event(kind: EventKind, sender: UserNo, what: What) -> wire::Event {
+    wire::Event {
+        kind: kind.into(),
+        sender: sender.get(),
+        content: Some(Content::System(wire::System { what: Some(what) })),
+        ..Default::default()
+    }
+}

@@ -1,0 +1,135 @@
+//! What is asked of the directory. Runs within a transaction: one state, not several.
+
+use damso_proto::id::{ChannelNo, Seq, Uid, UserNo};
+use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension as _, Result, Row, params};
+
+use super::rows::{OUTBOX_COLUMNS, kind, number, outbox_row, role, stored};
+use super::seam::{Channel, Member, Membership, OutboxId, OutboxRow, User};
+use crate::model::rights::{Kind, Role};
+
+pub(super) fn user(db: &Connection, user: UserNo) -> Result<Option<User>> {
+    db.prepare_cached("SELECT number, uid FROM users WHERE number = ?1")?
+        .query_row([stored(user.get())], user_row)
+        .optional()
+}
+
+pub(super) fn user_by_uid(db: &Connection, uid: &Uid) -> Result<Option<User>> {
+    db.prepare_cached("SELECT number, uid FROM users WHERE uid = ?1")?
+        .query_row([uid.as_str()], user_row)
+        .optional()
+}
+
+fn user_row(row: &Row<'_>) -> Result<User> {
+    Ok(User { number: UserNo::new(number(row, 0)?), uid: uid(row, 1)? })
+}
+
+fn uid(row: &Row<'_>, column: usize) -> Result<Uid> {
+    Uid::parse(row.get_ref(column)?.as_str()?).ok_or_else(|| {
+        rusqlite::Error::FromSqlConversionFailure(column, Type::Text, "not a uid".into())
+    })
+}
+
+pub(super) fn channel(db: &Connection, channel: ChannelNo) -> Result<Option<Channel>> {
+    let found = match channel.self_user() {
+        Some(person) => user(db, person)?.map(|person| {
+            let member = Member { user: person.number, role: Role::Member, from: Seq::ZERO.next() };
+            (Kind::Personal, String::new(), 0, vec![member])
+        }),
+        None => match heading(db, channel)? {
+            None => None,
+            Some((kind, name, version)) => Some((kind, name, version, all_members(db, channel)?)),
+        },
+    };
+    let Some((kind, name, version, members)) = found else { return Ok(None) };
+    let pending = outbox_of(db, channel)?;
+    Ok(Some(Channel { number: channel, kind, name, version, members, pending }))
+}
+
+/// Kind, name and version of an ordinary channel.
+pub(super) fn heading(db: &Connection, channel: ChannelNo) -> Result<Option<(Kind, String, u64)>> {
+    db.prepare_cached("SELECT kind, name, version FROM channels WHERE number = ?1")?
+        .query_row([stored(channel.get())], |row| Ok((kind(row, 0)?, row.get(1)?, number(row, 2)?)))
+        .optional()
+}
+
+fn all_members(db: &Connection, channel: ChannelNo) -> Result<Vec<Member>> {
+    db.prepare_cached("SELECT user, role, from_seq FROM members WHERE channel = ?1 ORDER BY user")?
+        .query_map([stored(channel.get())], member_row)?
+        .collect()
+}
+
+fn member_row(row: &Row<'_>) -> Result<Member> {
+    Ok(Member {
+        user: UserNo::new(number(row, 0)?),
+        role: role(row, 1)?,
+        from: Seq::new(number(row, 2)?),
+    })
+}
+
+/// The role of `user` in `channel`. `None`: is not in it.
+pub(super) fn role_of(db: &Connection, channel: ChannelNo, user: UserNo) -> Result<Option<Role>> {
+    db.prepare_cached("SELECT role FROM members WHERE channel = ?1 AND user = ?2")?
+        .query_row(params![stored(channel.get()), stored(user.get())], |row| role(row, 0))
+        .optional()
+}
+
+pub(super) fn members(
+    db: &Connection,
+    channel: ChannelNo,
+    after: UserNo,
+    max: usize,
+) -> Result<Vec<(Member, Uid)>> {
+    let sql = "SELECT user, role, from_seq, uid FROM members JOIN users ON users.number = user
+               WHERE channel = ?1 AND user > ?2 ORDER BY user LIMIT ?3";
+    db.prepare_cached(sql)?
+        .query_map(params![stored(channel.get()), above(after.get()), count(max)], |row| {
+            Ok((member_row(row)?, uid(row, 3)?))
+        })?
+        .collect()
+}
+
+pub(super) fn memberships(
+    db: &Connection,
+    user: UserNo,
+    after: ChannelNo,
+    max: usize,
+) -> Result<Vec<Membership>> {
+    // The index answers which channels; role and from stand in the member's row.
+    let sql = "SELECT number, kind, role, from_seq, low + high - ?1, name, version
+               FROM members JOIN channels ON number = channel
+               WHERE user = ?1 AND channel > ?2 ORDER BY channel LIMIT ?3";
+    db.prepare_cached(sql)?
+        .query_map(params![stored(user.get()), above(after.get()), count(max)], |row| {
+            let peer: Option<i64> = row.get(4)?;
+            Ok(Membership {
+                channel: ChannelNo::new(number(row, 0)?),
+                kind: kind(row, 1)?,
+                role: role(row, 2)?,
+                from: Seq::new(number(row, 3)?),
+                peer: peer.map(|peer| UserNo::new(peer.cast_unsigned())),
+                name: row.get(5)?,
+                version: number(row, 6)?,
+            })
+        })?
+        .collect()
+}
+
+pub(super) fn outbox(db: &Connection, after: OutboxId, max: usize) -> Result<Vec<OutboxRow>> {
+    let sql = format!("SELECT {OUTBOX_COLUMNS} FROM outbox WHERE id > ?1 ORDER BY id LIMIT ?2");
+    db.prepare_cached(&sql)?.query_map(params![above(after.0), count(max)], outbox_row)?.collect()
+}
+
+pub(super) fn outbox_of(db: &Connection, channel: ChannelNo) -> Result<Vec<OutboxRow>> {
+    let sql = format!("SELECT {OUTBOX_COLUMNS} FROM outbox WHERE channel = ?1 ORDER BY id");
+    db.prepare_cached(&sql)?.query_map([stored(channel.get())], outbox_row)?.collect()
+}
+
+/// A position that a stranger may have made up: above the largest number stands nothing.
+fn above(position: u64) -> i64 {
+    i64::try_from(position).unwrap_or(i64::MAX)
+}
+
+fn count(max: usize) -> i64 {
+    i64::try_from(max).unwrap_or(i64::MAX)
+}

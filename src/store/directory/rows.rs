@@ -1,0 +1,146 @@
+//! Values as the directory stores them.
+//!
+//! ```text
+//! change | kind u8 | version u64 BE | person | person ...
+//! person | what u8 | user u64 BE | role u8 |    what: 1 added, 2 removed (role 0), 3 promoted
+//! ```
+
+use std::sync::Arc;
+
+use damso_proto::id::{ChannelNo, Key, Seq, UserNo};
+use damso_proto::wire;
+use prost::Message as _;
+use rusqlite::Row;
+use rusqlite::types::Type;
+
+use super::seam::{DirectoryError, OutboxId, OutboxRow};
+use crate::model::rights::{Kind, RightsChange, RightsDelta, Role};
+
+const ADDED: u8 = 1;
+const REMOVED: u8 = 2;
+const PROMOTED: u8 = 3;
+
+impl From<rusqlite::Error> for DirectoryError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Engine(Box::new(error))
+    }
+}
+
+/// A number as SQLite keeps it. All 64 bits come back, so a number that a stranger made up
+/// finds nothing instead of failing.
+pub(super) const fn stored(number: u64) -> i64 {
+    number.cast_signed()
+}
+
+/// The unsigned number in a column.
+pub(super) fn number(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    row.get::<_, i64>(column).map(i64::cast_unsigned)
+}
+
+/// The kind of channel in a column.
+pub(super) fn kind(row: &Row<'_>, column: usize) -> rusqlite::Result<Kind> {
+    Kind::from_wire(row.get(column)?).ok_or_else(|| damaged(column, "not a kind of channel"))
+}
+
+/// The role in a column.
+pub(super) fn role(row: &Row<'_>, column: usize) -> rusqlite::Result<Role> {
+    Role::from_wire(row.get(column)?).ok_or_else(|| damaged(column, "not a role"))
+}
+
+/// The columns that [`outbox_row`] reads.
+pub(super) const OUTBOX_COLUMNS: &str = "id, channel, key, at_seq, event, change";
+
+/// An event that is owed.
+pub(super) fn outbox_row(row: &Row<'_>) -> rusqlite::Result<OutboxRow> {
+    let key = Key::parse(row.get_ref(2)?.as_blob()?).ok_or_else(|| damaged(2, "not a key"))?;
+    let event =
+        wire::Event::decode(row.get_ref(4)?.as_blob()?).map_err(|_| damaged(4, "not an event"))?;
+    let change = match row.get_ref(5)?.as_blob_or_null()? {
+        None => None,
+        Some(bytes) => {
+            let change = read_change(bytes).ok_or_else(|| damaged(5, "not a change of rights"))?;
+            Some(Arc::new(change))
+        }
+    };
+    Ok(OutboxRow {
+        id: OutboxId(number(row, 0)?),
+        channel: ChannelNo::new(number(row, 1)?),
+        key,
+        at: Seq::new(number(row, 3)?),
+        event,
+        change,
+    })
+}
+
+/// The stored form of a change.
+pub(super) fn write_change(change: &RightsChange) -> Vec<u8> {
+    let mut bytes = vec![wire_byte(change.kind.to_wire() as i32)];
+    bytes.extend(change.version.to_be_bytes());
+    for person in &change.people {
+        let (what, user, role) = match *person {
+            RightsDelta::Added(user, role) => (ADDED, user, wire_byte(role.to_wire() as i32)),
+            RightsDelta::Removed(user) => (REMOVED, user, 0),
+            RightsDelta::Promoted(user, role) => (PROMOTED, user, wire_byte(role.to_wire() as i32)),
+        };
+        bytes.push(what);
+        bytes.extend(user.get().to_be_bytes());
+        bytes.push(role);
+    }
+    bytes
+}
+
+fn wire_byte(number: i32) -> u8 {
+    u8::try_from(number).expect("kinds and roles have small numbers")
+}
+
+fn read_change(bytes: &[u8]) -> Option<RightsChange> {
+    let (&kind, rest) = bytes.split_first()?;
+    let (version, people) = rest.split_first_chunk()?;
+    let (people, []) = people.as_chunks::<10>() else { return None };
+    let person = |bytes: &[u8; 10]| {
+        let user = UserNo::new(u64::from_be_bytes(bytes[1..9].try_into().ok()?));
+        match (bytes[0], Role::from_wire(bytes[9].into())) {
+            (ADDED, Some(role)) => Some(RightsDelta::Added(user, role)),
+            (REMOVED, None) => Some(RightsDelta::Removed(user)),
+            (PROMOTED, Some(role)) => Some(RightsDelta::Promoted(user, role)),
+            _ => None,
+        }
+    };
+    Some(RightsChange {
+        kind: Kind::from_wire(kind.into())?,
+        version: u64::from_be_bytes(*version),
+        people: people.iter().map(person).collect::<Option<_>>()?,
+    })
+}
+
+fn damaged(column: usize, what: &'static str) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(column, Type::Blob, what.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stored_change_comes_back_and_nothing_else_does() {
+        let change = RightsChange {
+            kind: Kind::Group,
+            version: 1 << 40,
+            people: vec![
+                RightsDelta::Added(UserNo::new(1), Role::Member),
+                RightsDelta::Removed(UserNo::new(u64::MAX)),
+                RightsDelta::Promoted(UserNo::new(3), Role::Owner),
+            ],
+        };
+        let bytes = write_change(&change);
+        assert_eq!(read_change(&bytes), Some(change));
+        for len in [0, 1, 8, 10, 18, 20, 38] {
+            assert_eq!(read_change(&bytes[..len]), None, "cut to {len}");
+        }
+        for (at, wrong) in [(0, 0), (9, 9), (18, 0), (28, 1)] {
+            let mut bytes = bytes.clone();
+            bytes[at] = wrong;
+            assert_eq!(read_change(&bytes), None, "byte {at}");
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! The seam of the directory: what every engine does.
+
+use std::sync::Arc;
+
+use damso_proto::id::{ChannelNo, Key, Seq, Uid, UserNo};
+use damso_proto::wire;
+
+use crate::model::body::BodyHash;
+use crate::model::limits;
+use crate::model::rights::{Denied, Kind, RightsChange, Role};
+
+/// The directory. Every call may block on a disk and belongs behind the blocking door.
+///
+/// A command is one transaction: after an error either nothing of it happened, or, where
+/// the engine itself failed, perhaps all of it. Giving it again with the same key is
+/// always safe and tells which.
+pub trait Directory: Send + Sync {
+    /// The person called `uid`; made, with their own log, if there is none yet.
+    ///
+    /// # Errors
+    /// [`DirectoryError::Engine`]; asking again is safe.
+    fn find_or_make_user(&self, uid: &Uid, now_ms: u64) -> Result<User, DirectoryError>;
+
+    /// Those of these people who exist, in the order asked.
+    ///
+    /// # Errors
+    /// [`DirectoryError::Engine`]; asking again is safe.
+    fn users(&self, numbers: &[UserNo]) -> Result<Vec<User>, DirectoryError>;
+
+    /// Those of these people who exist, in the order asked.
+    ///
+    /// # Errors
+    /// [`DirectoryError::Engine`]; asking again is safe.
+    fn users_by_uid(&self, uids: &[Uid]) -> Result<Vec<User>, DirectoryError>;
+
+    /// A channel with everyone in it and all that its log still lacks. A person's own log
+    /// counts as a channel of one. `None`: there is no such channel.
+    ///
+    /// # Errors
+    /// [`DirectoryError::Engine`]; asking again is safe.
+    fn channel(&self, channel: ChannelNo) -> Result<Option<Channel>, DirectoryError>;
+
+    /// A person's channels above `after` by rising number, at most `max`. Their own log is
+    /// not among them.
+    ///
+    /// # Errors
+    /// [`DirectoryError::Engine`]; asking again is safe.
+    fn memberships(
+        &self,
+        user: UserNo,
+        after: ChannelNo,
+        max: usize,
+    ) -> Result<Vec<Membership>, DirectoryError>;
+
+    /// A channel's members above `after` by rising number, at most `max`, with their names.
+    ///
+    /// # Errors
+    /// [`DirectoryError::Engine`]; asking again is safe.
+    fn members(
+        &self,
+        channel: ChannelNo,
+        after: UserNo,
+        max: usize,
+    ) -> Result<Vec<(Member, Uid)>, DirectoryError>;
+
+    /// Makes a group with the commanding person as owner and `others` as members, all of
+    /// whom see it from its first event on.
+    ///
+    /// # Errors
+    /// [`DirectoryError::NoUser`], [`DirectoryError::TooManyMembers`],
+    /// [`DirectoryError::TooManyChannels`], [`DirectoryError::KeyReused`],
+    /// [`DirectoryError::Engine`].
+    fn create_group(
+        &self,
+        command: &Command,
+        name: &str,
+        others: &[UserNo],
+    ) -> Result<Done, DirectoryError>;
+
+    /// Finds the one direct channel of the commanding person and `peer`, or makes it.
+    ///
+    /// # Errors
+    /// [`DirectoryError::WithOneself`], [`DirectoryError::NoUser`],
+    /// [`DirectoryError::TooManyChannels`], [`DirectoryError::KeyReused`],
+    /// [`DirectoryError::Engine`].
+    fn open_direct(&self, command: &Command, peer: UserNo) -> Result<Done, DirectoryError>;
+
+    /// Adds a person, who sees the channel from `at` on: the seq of the event that will
+    /// tell it. Adding a member again changes nothing.
+    ///
+    /// # Errors
+    /// [`DirectoryError::NoChannel`], [`DirectoryError::Denied`], [`DirectoryError::NoUser`],
+    /// [`DirectoryError::TooManyMembers`], [`DirectoryError::TooManyChannels`],
+    /// [`DirectoryError::KeyReused`], [`DirectoryError::Engine`].
+    fn add_member(
+        &self,
+        command: &Command,
+        channel: ChannelNo,
+        user: UserNo,
+        at: Seq,
+    ) -> Result<Done, DirectoryError>;
+
+    /// Removes a person, who sees the channel up to `at`: the seq of the event that will
+    /// tell it. Removing oneself is leaving. Removing an absent person changes nothing.
+    ///
+    /// A group never stays without an owner while somebody is in it: when the owner
+    /// leaves, the member who has been in it longest takes over.
+    ///
+    /// # Errors
+    /// [`DirectoryError::NoChannel`], [`DirectoryError::Denied`],
+    /// [`DirectoryError::KeyReused`], [`DirectoryError::Engine`].
+    fn remove_member(
+        &self,
+        command: &Command,
+        channel: ChannelNo,
+        user: UserNo,
+        at: Seq,
+    ) -> Result<Done, DirectoryError>;
+
+    /// Events above `after` that are not in their logs yet, oldest first, at most `max`.
+    ///
+    /// # Errors
+    /// [`DirectoryError::Engine`]; asking again is safe.
+    fn outbox(&self, after: OutboxId, max: usize) -> Result<Vec<OutboxRow>, DirectoryError>;
+
+    /// Events that are not in the log of `channel` yet, oldest first. They are appended
+    /// in this order, before anything else.
+    ///
+    /// # Errors
+    /// [`DirectoryError::Engine`]; asking again is safe.
+    fn outbox_of(&self, channel: ChannelNo) -> Result<Vec<OutboxRow>, DirectoryError>;
+
+    /// Forgets events that are in their logs and known to every shard.
+    ///
+    /// # Errors
+    /// [`DirectoryError::Engine`]; doing it again, or later, is safe.
+    fn outbox_done(&self, ids: &[OutboxId]) -> Result<(), DirectoryError>;
+}
+
+/// Limits that commands keep.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Options {
+    /// Most channels of a person, their own log not counted.
+    pub channels_per_user_max: usize,
+    /// Most members of a group.
+    pub group_members_max: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            channels_per_user_max: limits::CHANNELS_PER_USER_MAX,
+            group_members_max: limits::GROUP_MEMBERS_MAX,
+        }
+    }
+}
+
+/// Who commands, and how a repetition is told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Command {
+    /// The person whose rights count, and in whose scope the key lies.
+    pub user: UserNo,
+    /// The idempotency key. That it is neither too old nor from the future is checked before.
+    pub key: Key,
+    /// What is commanded.
+    pub body: BodyHash,
+    /// Time of day, milliseconds since 1970.
+    pub now_ms: u64,
+}
+
+/// A command that took effect, now or when its key was first seen.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Done {
+    /// The channel that it concerns; for one that was made, its number.
+    pub channel: ChannelNo,
+    /// The event that tells it there; [`Seq::ZERO`]: nothing had to change.
+    pub seq: Seq,
+    /// The key was known: this is the first answer again.
+    pub is_repeated: bool,
+    /// What must now enter logs, in this order. Empty for a repetition, whose rows may
+    /// still be in the outbox.
+    pub rows: Vec<OutboxRow>,
+}
+
+/// A row's place in the outbox: rising with every command.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct OutboxId(pub u64);
+
+/// An event that the directory owes to a log.
+#[derive(Clone, PartialEq, Debug)]
+pub struct OutboxRow {
+    /// Its place in the outbox.
+    pub id: OutboxId,
+    /// The log that it must enter.
+    pub channel: ChannelNo,
+    /// The key under which it is appended, of the user 0.
+    pub key: Key,
+    /// Where it must stand. [`Seq::ZERO`]: at the end, wherever that is (people's own logs).
+    pub at: Seq,
+    /// The event, without its place.
+    pub event: wire::Event,
+    /// What it changes in rights. Nothing for people's own logs.
+    pub change: Option<Arc<RightsChange>>,
+}
+
+/// A person.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct User {
+    /// Inside.
+    pub number: UserNo,
+    /// Outside.
+    pub uid: Uid,
+}
+
+/// A channel as its owner needs it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Channel {
+    /// Its number.
+    pub number: ChannelNo,
+    /// What it is.
+    pub kind: Kind,
+    /// Of a group; else empty.
+    pub name: String,
+    /// Counts up with every change of members; 0 for a person's own log.
+    pub version: u64,
+    /// Everyone in it, by rising number.
+    pub members: Vec<Member>,
+    /// Events that are not in its log yet, oldest first.
+    pub pending: Vec<OutboxRow>,
+}
+
+/// A person in a channel.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Member {
+    /// Who.
+    pub user: UserNo,
+    /// What they may.
+    pub role: Role,
+    /// The first seq that they may see.
+    pub from: Seq,
+}
+
+/// A channel as its member sees it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Membership {
+    /// Its number.
+    pub channel: ChannelNo,
+    /// What it is.
+    pub kind: Kind,
+    /// What the member may.
+    pub role: Role,
+    /// The first seq that the member may see.
+    pub from: Seq,
+    /// The other person of a direct channel.
+    pub peer: Option<UserNo>,
+    /// Of a group; else empty.
+    pub name: String,
+    /// Counts up with every change of members.
+    pub version: u64,
+}
+
+/// Why the directory did not do it.
+#[derive(thiserror::Error, Debug)]
+pub enum DirectoryError {
+    /// There is no such channel.
+    #[error("there is no such channel")]
+    NoChannel,
+    /// It is there, but the commanding person may not. They must not see the difference.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// There is no such person.
+    #[error("there is no user {0}")]
+    NoUser(UserNo),
+    /// A direct channel has two people.
+    #[error("a direct channel needs another person")]
+    WithOneself,
+    /// The group is full. Until somebody leaves, trying again is useless.
+    #[error("a group has at most {max} members")]
+    TooManyMembers {
+        /// The limit.
+        max: usize,
+    },
+    /// The person is in too many channels. Until they leave one, trying again is useless.
+    #[error("user {user} is in {max} channels, the most there may be")]
+    TooManyChannels {
+        /// Who.
+        user: UserNo,
+        /// The limit.
+        max: usize,
+    },
+    /// The key was used for something else.
+    #[error("the key was used for another request")]
+    KeyReused,
+    /// The directory is not one that this version can use. Nothing was written.
+    #[error("{0}")]
+    Unfit(String),
+    /// The engine failed: a command's outcome is unknown until it is given again with its key.
+    #[error("the directory failed: {0}")]
+    Engine(#[source] Box<dyn std::error::Error + Send + Sync>),
+}

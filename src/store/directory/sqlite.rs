@@ -1,0 +1,276 @@
+//! The embedded engine: one SQLite file, one connection that writes, a few that read.
+//!
+//! ```text
+//! commands --> writer (one, IMMEDIATE, WAL, synchronous FULL: committed = on disk)
+//! reads    --> readers (read-only, each a snapshot of its own; none in memory: the writer reads)
+//! ```
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use damso_proto::id::{ChannelNo, Seq, Uid, UserNo};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+
+use super::commands::{self, Work};
+use super::seam::{
+    Channel, Command, Directory, DirectoryError, Done, Member, Membership, Options, OutboxId,
+    OutboxRow, User,
+};
+use super::{reads, schema};
+use crate::runtime::random::Random;
+
+/// As many as the blocking door has threads for the directory; more would only wait.
+const READERS: usize = 4;
+/// Statements kept compiled by a connection: more than there are.
+const STATEMENTS_KEPT: usize = 64;
+/// An operator's `sqlite3` may hold a lock for so long, milliseconds.
+const BUSY_MS: u64 = 5_000;
+
+type Result<T> = std::result::Result<T, DirectoryError>;
+
+/// A directory in SQLite.
+pub struct Sqlite {
+    /// Held for a whole transaction; every command waits here for its turn.
+    writer: Mutex<Connection>,
+    /// Each held for one read.
+    readers: Vec<Mutex<Connection>>,
+    next_reader: AtomicUsize,
+    random: Arc<dyn Random>,
+    options: Options,
+}
+
+impl std::fmt::Debug for Sqlite {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sqlite").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+impl Sqlite {
+    /// Opens the file at `path`, or makes it, for its owner alone.
+    ///
+    /// # Errors
+    /// [`DirectoryError::Unfit`] for a file of another program or a newer version, which is
+    /// left as it is; [`DirectoryError::Engine`].
+    pub fn open(path: &Path, options: Options, random: Arc<dyn Random>) -> Result<Self> {
+        make_private(path).map_err(|error| {
+            DirectoryError::Unfit(format!("cannot open {}: {error}", path.display()))
+        })?;
+        let flags = OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let writer = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        let made = Self::with_writer(writer, &path.display().to_string(), options, random)?;
+        let readers = (0..READERS).map(|_| {
+            let flags = flags | OpenFlags::SQLITE_OPEN_READ_ONLY;
+            let reader = Connection::open_with_flags(path, flags)?;
+            set_up(&reader)?;
+            Ok(Mutex::new(reader))
+        });
+        Ok(Self { readers: readers.collect::<Result<_>>()?, ..made })
+    }
+
+    /// A directory that ends with the process. For tests and simulation.
+    ///
+    /// # Errors
+    /// [`DirectoryError::Engine`]: out of memory.
+    pub fn in_memory(options: Options, random: Arc<dyn Random>) -> Result<Self> {
+        Self::with_writer(Connection::open_in_memory()?, "memory", options, random)
+    }
+
+    fn with_writer(
+        mut writer: Connection,
+        path: &str,
+        options: Options,
+        random: Arc<dyn Random>,
+    ) -> Result<Self> {
+        set_up(&writer)?;
+        schema::prepare(&mut writer, path)?;
+        // Answers "memory" where there is no file, which is all right.
+        writer.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
+        writer.pragma_update(None, "synchronous", "FULL")?;
+        writer.pragma_update(None, "foreign_keys", true)?;
+        Ok(Self {
+            writer: Mutex::new(writer),
+            readers: Vec::new(),
+            next_reader: AtomicUsize::new(0),
+            random,
+            options,
+        })
+    }
+
+    fn command(
+        &self,
+        command: &Command,
+        change: impl FnOnce(&mut Work<'_>) -> Result<(ChannelNo, Seq)>,
+    ) -> Result<Done> {
+        self.write(|db| {
+            let (random, options) = (&*self.random, &self.options);
+            Work { db, random, options, command, rows: Vec::new() }.once(change)
+        })
+    }
+
+    /// Runs `change` in one transaction, undone whole if it fails or panics.
+    fn write<T>(&self, change: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        let mut writer = lock(&self.writer);
+        let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let done = change(&transaction)?;
+        transaction.commit()?;
+        Ok(done)
+    }
+
+    fn reader(&self) -> MutexGuard<'_, Connection> {
+        if self.readers.is_empty() {
+            return lock(&self.writer);
+        }
+        if let Some(free) = self.readers.iter().find_map(|reader| reader.try_lock().ok()) {
+            return free;
+        }
+        let next = self.next_reader.fetch_add(1, Ordering::Relaxed);
+        lock(&self.readers[next % self.readers.len()])
+    }
+
+    /// Runs `ask` on one state of the directory.
+    fn read<T>(&self, ask: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
+        let mut reader = self.reader();
+        let transaction = reader.transaction()?;
+        Ok(ask(&transaction)?)
+    }
+}
+
+impl Directory for Sqlite {
+    fn find_or_make_user(&self, uid: &Uid, now_ms: u64) -> Result<User> {
+        match self.read(|db| reads::user_by_uid(db, uid))? {
+            Some(found) => Ok(found),
+            None => self.write(|db| commands::find_or_make_user(db, uid, now_ms)),
+        }
+    }
+
+    fn users(&self, numbers: &[UserNo]) -> Result<Vec<User>> {
+        self.read(|db| {
+            numbers.iter().filter_map(|user| reads::user(db, *user).transpose()).collect()
+        })
+    }
+
+    fn users_by_uid(&self, uids: &[Uid]) -> Result<Vec<User>> {
+        self.read(|db| {
+            uids.iter().filter_map(|uid| reads::user_by_uid(db, uid).transpose()).collect()
+        })
+    }
+
+    fn channel(&self, channel: ChannelNo) -> Result<Option<Channel>> {
+        self.read(|db| reads::channel(db, channel))
+    }
+
+    fn memberships(&self, user: UserNo, after: ChannelNo, max: usize) -> Result<Vec<Membership>> {
+        self.read(|db| reads::memberships(db, user, after, max))
+    }
+
+    fn members(&self, channel: ChannelNo, after: UserNo, max: usize) -> Result<Vec<(Member, Uid)>> {
+        self.read(|db| reads::members(db, channel, after, max))
+    }
+
+    fn create_group(&self, command: &Command, name: &str, others: &[UserNo]) -> Result<Done> {
+        self.command(command, |work| work.create_group(name, others))
+    }
+
+    fn open_direct(&self, command: &Command, peer: UserNo) -> Result<Done> {
+        self.command(command, |work| work.open_direct(peer))
+    }
+
+    fn add_member(
+        &self,
+        command: &Command,
+        channel: ChannelNo,
+        user: UserNo,
+        at: Seq,
+    ) -> Result<Done> {
+        self.command(command, |work| work.add_member(channel, user, at))
+    }
+
+    fn remove_member(
+        &self,
+        command: &Command,
+        channel: ChannelNo,
+        user: UserNo,
+        at: Seq,
+    ) -> Result<Done> {
+        self.command(command, |work| work.remove_member(channel, user, at))
+    }
+
+    fn outbox(&self, after: OutboxId, max: usize) -> Result<Vec<OutboxRow>> {
+        self.read(|db| reads::outbox(db, after, max))
+    }
+
+    fn outbox_of(&self, channel: ChannelNo) -> Result<Vec<OutboxRow>> {
+        self.read(|db| reads::outbox_of(db, channel))
+    }
+
+    fn outbox_done(&self, ids: &[OutboxId]) -> Result<()> {
+        self.write(|db| commands::outbox_done(db, ids))
+    }
+}
+
+fn set_up(connection: &Connection) -> Result<()> {
+    connection.busy_timeout(Duration::from_millis(BUSY_MS))?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
+    Ok(())
+}
+
+/// A panic while the lock was held undid its transaction, so the connection is as good as new.
+fn lock(connection: &Mutex<Connection>) -> MutexGuard<'_, Connection> {
+    connection.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Makes the file readable by its owner alone, and its name durable. SQLite gives the files
+/// that it puts beside it the same rights.
+fn make_private(path: &Path) -> std::io::Result<()> {
+    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    match made {
+        Ok(file) => {
+            file.sync_all()?;
+            let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+            File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::random::SeededRandom;
+
+    #[test]
+    fn the_writer_waits_for_the_disk_and_keeps_references() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("directory.sqlite");
+        let random = Arc::new(SeededRandom::new(1));
+        let directory = Sqlite::open(&path, Options::default(), random).unwrap();
+        let writer = lock(&directory.writer);
+        let number =
+            |name| writer.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).unwrap();
+        assert_eq!((number("synchronous"), number("foreign_keys")), (2, 1));
+        let journal: String =
+            writer.pragma_query_value(None, "journal_mode", |row| row.get(0)).unwrap();
+        assert_eq!(journal, "wal");
+    }
+
+    #[test]
+    fn a_panic_within_a_command_undoes_it_and_the_next_one_works() {
+        let random = Arc::new(SeededRandom::new(1));
+        let directory = Sqlite::in_memory(Options::default(), random).unwrap();
+        let uid = Uid::parse("a").unwrap();
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            directory.write(|db| -> Result<()> {
+                commands::find_or_make_user(db, &uid, 0)?;
+                panic!("on purpose")
+            })
+        }));
+        assert!(panicked.is_err());
+        assert!(directory.users_by_uid(std::slice::from_ref(&uid)).unwrap().is_empty());
+        assert_eq!(directory.find_or_make_user(&uid, 0).unwrap().number, UserNo::new(1));
+    }
+}
