@@ -95,7 +95,8 @@ pub struct Group {
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct FeedPosition(pub u64);
 
-/// Where the engine tells what became of runs. Called on the engine's thread: must not block.
+/// Where the engine tells what became of runs. Called on the engine's thread, or within
+/// [`ChannelLog::append`], without any lock of the engine's held: must not block.
 pub trait Sink: Send + Sync {
     /// These runs are durable and visible to `read`. Groups come in order, each once.
     fn durable(&self, group: Arc<Group>);
@@ -331,9 +332,6 @@ pub struct Capabilities {
     pub runs_in_flight: usize,
 }
 
-/// Where an engine reads the moments that it stamps on groups: the clock of the owners.
-pub type Now = Arc<dyn Fn() -> Moment + Send + Sync>;
-
 /// History. One contract suite holds for every engine.
 pub trait ChannelLog: Send + Sync {
     /// What this engine can do at once.
@@ -345,7 +343,7 @@ pub trait ChannelLog: Send + Sync {
     /// No id at or below this may be minted again.
     fn high_water(&self) -> MessageId;
 
-    /// Whether appends are taken. `Err`: not until the store is reopened; the text says why.
+    /// Whether appends are taken now. `Err`: the text says why not, and what it waits for.
     fn writable(&self) -> Result<(), String>;
 
     /// Reads what an owner needs before it orders events.

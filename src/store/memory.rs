@@ -14,9 +14,11 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use damso_proto::id::{ChannelNo, Epoch, Key, MessageId, Seq, UserNo};
 
+use crate::runtime::clock::Clock;
+
 use super::log::{
-    Capabilities, ChannelLog, FeedPosition, FeedRow, Group, Head, KeyRow, Now, Opened, Order,
-    Range, Run, Sink, StoreError, StoredEvent, Undone,
+    Capabilities, ChannelLog, FeedPosition, FeedRow, Group, Head, KeyRow, Opened, Order, Range,
+    Run, Sink, StoreError, StoredEvent, Undone,
 };
 
 /// Most events and bytes of a run, the same as on disk.
@@ -126,7 +128,7 @@ pub struct MemoryLog {
     epoch: Epoch,
     commit: Commit,
     sink: Arc<dyn Sink>,
-    now: Now,
+    clock: Arc<dyn Clock>,
     state: Mutex<State>,
 }
 
@@ -157,9 +159,14 @@ enum Outcome {
 
 impl MemoryLog {
     /// Opens what `disk` holds.
-    pub fn new(disk: MemoryDisk, commit: Commit, sink: Arc<dyn Sink>, now: Now) -> Self {
+    pub fn new(
+        disk: MemoryDisk,
+        commit: Commit,
+        sink: Arc<dyn Sink>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         let epoch = disk.content().epoch;
-        Self { disk, epoch, commit, sink, now, state: Mutex::default() }
+        Self { disk, epoch, commit, sink, clock, state: Mutex::default() }
     }
 
     /// Ready once a run waits for its commit, or the log is closed.
@@ -196,7 +203,7 @@ impl MemoryLog {
         if state.life == Life::Crashed {
             return None;
         }
-        let committing_at = (self.now)();
+        let committing_at = self.clock.now();
         let mut content = self.disk.content();
         let (mut runs, mut later) = (Vec::new(), VecDeque::new());
         let mut channels = BTreeSet::new();
@@ -221,7 +228,7 @@ impl MemoryLog {
         let position = FeedPosition(content.feed.len() as u64 + 1);
         let ranges = runs.iter().map(Run::range).collect();
         content.feed.push(FeedRow { position, ranges });
-        let group = Group { position, runs, committing_at, durable_at: (self.now)() };
+        let group = Group { position, runs, committing_at, durable_at: self.clock.now() };
         state.outcomes.push_back(Outcome::Durable(Arc::new(group)));
         Some(position)
     }
@@ -375,9 +382,8 @@ impl ChannelLog for MemoryLog {
 
 #[cfg(test)]
 mod tests {
-    use damso_proto::time::Moment;
-
     use super::*;
+    use crate::runtime::clock::RealClock;
     use crate::store::contract::{Engine, Recorder, Rig, contract, run_of};
 
     /// A disk, and the log that runs on it now.
@@ -392,7 +398,7 @@ mod tests {
     }
 
     fn start(disk: &MemoryDisk, commit: Commit, sink: Arc<dyn Sink>) -> Arc<MemoryLog> {
-        Arc::new(MemoryLog::new(disk.clone(), commit, sink, Arc::new(Moment::default)))
+        Arc::new(MemoryLog::new(disk.clone(), commit, sink, Arc::new(RealClock::new())))
     }
 
     impl Engine for Memory {

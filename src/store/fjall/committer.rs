@@ -29,14 +29,15 @@ use super::read;
 use super::record;
 use super::row::{self, FEED_PART_RANGES, LastGroup};
 use super::schema::Tables;
-use crate::store::log::{FeedPosition, Group, Head, Now, Run, StoreError, Undone};
+use crate::runtime::clock::Clock;
+use crate::store::log::{FeedPosition, Group, Head, Run, StoreError, Undone};
 
 /// What the thread owns.
 pub(super) struct Committer {
     tables: Arc<Tables>,
     queue: Arc<Queue>,
     mark: Arc<Mark>,
-    now: Now,
+    clock: Arc<dyn Clock>,
     epoch: Epoch,
     /// Added to the group's number to get its place in the feed.
     feed_base: u64,
@@ -52,14 +53,14 @@ impl Committer {
         tables: Arc<Tables>,
         queue: Arc<Queue>,
         mark: Arc<Mark>,
-        now: Now,
+        clock: Arc<dyn Clock>,
         epoch: Epoch,
         feed_base: u64,
         last: LastGroup,
     ) -> Self {
         let heads = Heads::new(HEADS_CACHED_MAX);
         let taken = VecDeque::new();
-        Self { tables, queue, mark, now, epoch, feed_base, heads, last, taken, beats: 0 }
+        Self { tables, queue, mark, clock, epoch, feed_base, heads, last, taken, beats: 0 }
     }
 
     /// Commits until the queue is closed or a commit fails.
@@ -99,7 +100,7 @@ impl Committer {
         }
         self.queue.commit_began();
         self.hold_back();
-        let committing_at = (self.now)();
+        let committing_at = self.clock.now();
         let began = Instant::now();
         let last = LastGroup {
             number: self.last.number + 1,
@@ -117,7 +118,8 @@ impl Committer {
         self.queue.settled(events, bytes);
         self.measure(&group, began);
         let position = FeedPosition(self.feed_base + last.number);
-        let group = Group { position, runs: group.runs, committing_at, durable_at: (self.now)() };
+        let group =
+            Group { position, runs: group.runs, committing_at, durable_at: self.clock.now() };
         self.queue.sink().durable(Arc::new(group));
         Ok(())
     }

@@ -14,8 +14,9 @@ use super::options::{CAPABILITIES, Options};
 use super::queue::Queue;
 use super::read;
 use super::schema::Tables;
+use crate::runtime::clock::Clock;
 use crate::store::log::{
-    Capabilities, ChannelLog, FeedPosition, FeedRow, Head, KeyRow, Now, Opened, Range, Run, Sink,
+    Capabilities, ChannelLog, FeedPosition, FeedRow, Head, KeyRow, Opened, Range, Run, Sink,
     StoreError, StoredEvent,
 };
 
@@ -35,10 +36,14 @@ impl FjallLog {
     /// # Errors
     /// [`StoreError::Unfit`]: it must not be served, and the text says what to do;
     /// [`StoreError::Io`]: trying again may help.
-    pub fn open(options: &Options, sink: Arc<dyn Sink>, now: Now) -> Result<Self, StoreError> {
+    pub fn open(
+        options: &Options,
+        sink: Arc<dyn Sink>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, StoreError> {
         let layout = Layout::open(options)?;
         let partitions = (0..layout.partitions)
-            .map(|number| Partition::open(&layout, number, options, sink.clone(), now.clone()))
+            .map(|number| Partition::open(&layout, number, options, sink.clone(), clock.clone()))
             .collect::<Result<_, _>>()?;
         Ok(Self { partitions, layout })
     }
@@ -158,7 +163,7 @@ impl Partition {
         number: u16,
         options: &Options,
         sink: Arc<dyn Sink>,
-        now: Now,
+        clock: Arc<dyn Clock>,
     ) -> Result<Self, StoreError> {
         let OpenPartition { tables, watermark, last, state } = open::open(layout, number, options)?;
         let tables = Arc::new(tables);
@@ -171,7 +176,7 @@ impl Partition {
             tables.clone(),
             queue.clone(),
             mark.clone(),
-            now,
+            clock,
             epoch,
             feed_base,
             last,

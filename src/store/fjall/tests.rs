@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use damso_proto::time::Moment;
-
 use super::{FjallLog, Options};
+use crate::runtime::clock::RealClock;
 use crate::store::contract::{Engine, contract};
 use crate::store::log::{ChannelLog, Sink, StoreError};
 
@@ -24,7 +23,7 @@ fn on_disk(partitions: u16) -> OnDisk {
 
 impl OnDisk {
     fn try_start(&self, sink: Arc<dyn Sink>) -> Result<Arc<dyn ChannelLog>, StoreError> {
-        let log = FjallLog::open(&self.options, sink, Arc::new(Moment::default))?;
+        let log = FjallLog::open(&self.options, sink, Arc::new(RealClock::new()))?;
         Ok(Arc::new(log))
     }
 }
