@@ -25,7 +25,7 @@ use crate::model::rights::RightsChange;
 use crate::runtime::route::Route;
 
 /// A channel's events on their way to the store.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Run {
     /// The channel whose log they enter.
     pub channel: ChannelNo,
@@ -36,7 +36,7 @@ pub struct Run {
 }
 
 /// An event that has its place but is not durable yet.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct NewEvent {
     /// Its position, also inside `encoded`.
     pub seq: Seq,

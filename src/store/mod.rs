@@ -1,6 +1,7 @@
 //! What is on disk: channel logs and the directory.
 
 pub mod directory; //  people, channels, and who is in them
+pub mod faulty; //     any engine with bad luck, for tests of those who append
 pub mod fjall; //      history on disk
 pub mod log; //        the seam of history: what every engine does
 pub mod memory; //     history in memory, for simulation and tests

@@ -7,7 +7,7 @@ mod laws; //  the laws, one function each
 mod rig; //   an engine under test, the sink that listens, runs to append
 
 pub(crate) use laws::*;
-pub(crate) use rig::{Engine, Recorder, Rig, run_of, text_event};
+pub(crate) use rig::{Engine, Recorder, Rig, Told, run_of, text_event};
 
 /// Makes a test of each law, for the engine that `$new` makes afresh.
 macro_rules! contract {
