@@ -6,7 +6,8 @@ use damso_proto::id::{ChannelNo, Key, Seq, Uid, UserNo};
 use damso_proto::wire;
 
 use super::{
-    Command, Directory, DirectoryError, Done, Member, Options, OutboxId, OutboxRow, Sqlite,
+    Command, Directory, DirectoryError, Done, Member, Options, OutboxId, OutboxRow, Provision,
+    Sqlite,
 };
 use crate::model::body::BodyHash;
 use crate::model::rights::{Denied, Kind, RightsChange, RightsDelta, Role};
@@ -93,6 +94,16 @@ fn a_uid_is_one_person_for_ever() {
         assert_eq!(found.iter().map(|user| user.number).collect::<Vec<_>>(), [p(9), p(2)]);
         let found = directory.users_by_uid(&[uid(4), uid(77), uid(1)]).unwrap();
         assert_eq!(found.iter().map(|user| user.number).collect::<Vec<_>>(), [p(4), p(1)]);
+    });
+}
+
+#[test]
+fn logging_in_makes_a_person_only_where_that_is_wanted() {
+    every_engine(|world| {
+        let log_in = |n, provision| world.directory.log_in(&uid(n), provision, NOW_MS).unwrap();
+        assert_eq!(log_in(77, Provision::Strict), None);
+        assert_eq!(log_in(77, Provision::Auto).unwrap().number, p(10));
+        assert_eq!(log_in(77, Provision::Strict).unwrap().number, p(10));
     });
 }
 
@@ -360,6 +371,11 @@ fn pages_follow_each_other_without_hole_or_repeat() {
             listed.extend(page.iter().map(|membership| membership.channel));
         }
         assert_eq!(listed, groups);
+        for membership in directory.memberships(p(2), ChannelNo::new(0), 9).unwrap() {
+            let alone = directory.membership(p(2), membership.channel).unwrap();
+            assert_eq!(alone, Some(membership));
+        }
+        assert_eq!(directory.membership(p(4), groups[0]).unwrap(), None);
         let page = directory.members(groups[0], p(1), 1).unwrap();
         assert_eq!((page[0].0.user, &page[0].1), (p(2), &uid(2)));
         assert_eq!(directory.members(groups[0], p(u64::MAX), 9).unwrap().len(), 0);

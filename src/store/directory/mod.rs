@@ -25,6 +25,6 @@ mod membership; // random commands against a model, and reopened files
 
 pub use seam::{
     Channel, Command, Directory, DirectoryError, Done, Member, Membership, Options, OutboxId,
-    OutboxRow, User,
+    OutboxRow, Provision, User,
 };
 pub use sqlite::Sqlite;

@@ -95,24 +95,40 @@ pub(super) fn memberships(
     after: ChannelNo,
     max: usize,
 ) -> Result<Vec<Membership>> {
-    // The index answers which channels; role and from stand in the member's row.
-    let sql = "SELECT number, kind, role, from_seq, low + high - ?1, name, version
-               FROM members JOIN channels ON number = channel
-               WHERE user = ?1 AND channel > ?2 ORDER BY channel LIMIT ?3";
-    db.prepare_cached(sql)?
-        .query_map(params![stored(user.get()), above(after.get()), count(max)], |row| {
-            let peer: Option<i64> = row.get(4)?;
-            Ok(Membership {
-                channel: ChannelNo::new(number(row, 0)?),
-                kind: kind(row, 1)?,
-                role: role(row, 2)?,
-                from: Seq::new(number(row, 3)?),
-                peer: peer.map(|peer| UserNo::new(peer.cast_unsigned())),
-                name: row.get(5)?,
-                version: number(row, 6)?,
-            })
-        })?
+    let sql = format!(
+        "SELECT {MEMBERSHIP_COLUMNS} WHERE user = ?1 AND channel > ?2 ORDER BY channel LIMIT ?3"
+    );
+    db.prepare_cached(&sql)?
+        .query_map(params![stored(user.get()), above(after.get()), count(max)], membership_row)?
         .collect()
+}
+
+pub(super) fn membership(
+    db: &Connection,
+    user: UserNo,
+    channel: ChannelNo,
+) -> Result<Option<Membership>> {
+    let sql = format!("SELECT {MEMBERSHIP_COLUMNS} WHERE user = ?1 AND channel = ?2");
+    db.prepare_cached(&sql)?
+        .query_row(params![stored(user.get()), stored(channel.get())], membership_row)
+        .optional()
+}
+
+/// What [`membership_row`] reads, of the person `?1`.
+const MEMBERSHIP_COLUMNS: &str = "number, kind, role, from_seq, low + high - ?1, name, version
+    FROM members JOIN channels ON number = channel";
+
+fn membership_row(row: &Row<'_>) -> Result<Membership> {
+    let peer: Option<i64> = row.get(4)?;
+    Ok(Membership {
+        channel: ChannelNo::new(number(row, 0)?),
+        kind: kind(row, 1)?,
+        role: role(row, 2)?,
+        from: Seq::new(number(row, 3)?),
+        peer: peer.map(|peer| UserNo::new(peer.cast_unsigned())),
+        name: row.get(5)?,
+        version: number(row, 6)?,
+    })
 }
 
 pub(super) fn outbox(db: &Connection, after: OutboxId, max: usize) -> Result<Vec<OutboxRow>> {

@@ -21,6 +21,22 @@ pub trait Directory: Send + Sync {
     /// [`DirectoryError::Engine`]; asking again is safe.
     fn find_or_make_user(&self, uid: &Uid, now_ms: u64) -> Result<User, DirectoryError>;
 
+    /// The person who logs in as `uid`. `None`: unknown, and logging in makes nobody.
+    ///
+    /// # Errors
+    /// [`DirectoryError::Engine`]; asking again is safe.
+    fn log_in(
+        &self,
+        uid: &Uid,
+        provision: Provision,
+        now_ms: u64,
+    ) -> Result<Option<User>, DirectoryError> {
+        match provision {
+            Provision::Auto => self.find_or_make_user(uid, now_ms).map(Some),
+            Provision::Strict => Ok(self.users_by_uid(std::slice::from_ref(uid))?.pop()),
+        }
+    }
+
     /// Those of these people who exist, in the order asked.
     ///
     /// # Errors
@@ -51,6 +67,16 @@ pub trait Directory: Send + Sync {
         after: ChannelNo,
         max: usize,
     ) -> Result<Vec<Membership>, DirectoryError>;
+
+    /// One of a person's channels. `None`: they are not in it, or there is none.
+    ///
+    /// # Errors
+    /// [`DirectoryError::Engine`]; asking again is safe.
+    fn membership(
+        &self,
+        user: UserNo,
+        channel: ChannelNo,
+    ) -> Result<Option<Membership>, DirectoryError>;
 
     /// A channel's members above `after` by rising number, at most `max`, with their names.
     ///
@@ -135,6 +161,16 @@ pub trait Directory: Send + Sync {
     /// # Errors
     /// [`DirectoryError::Engine`]; doing it again, or later, is safe.
     fn outbox_done(&self, ids: &[OutboxId]) -> Result<(), DirectoryError>;
+}
+
+/// Whether a valid token of an unknown person makes the person.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub enum Provision {
+    /// The first valid token does.
+    #[default]
+    Auto,
+    /// Only the operator does.
+    Strict,
 }
 
 /// Limits that commands keep.

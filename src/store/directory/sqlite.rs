@@ -5,8 +5,6 @@
 //! reads    --> readers (read-only, each a snapshot of its own; none in memory: the writer reads)
 //! ```
 
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,6 +19,7 @@ use super::seam::{
     OutboxRow, User,
 };
 use super::{reads, schema};
+use crate::runtime::private_file;
 use crate::runtime::random::Random;
 
 /// As many as the blocking door has threads for the directory; more would only wait.
@@ -167,6 +166,10 @@ impl Directory for Sqlite {
         self.read(|db| reads::memberships(db, user, after, max))
     }
 
+    fn membership(&self, user: UserNo, channel: ChannelNo) -> Result<Option<Membership>> {
+        self.read(|db| reads::membership(db, user, channel))
+    }
+
     fn members(&self, channel: ChannelNo, after: UserNo, max: usize) -> Result<Vec<(Member, Uid)>> {
         self.read(|db| reads::members(db, channel, after, max))
     }
@@ -223,18 +226,12 @@ fn lock(connection: &Mutex<Connection>) -> MutexGuard<'_, Connection> {
     connection.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Makes the file readable by its owner alone, and its name durable. SQLite gives the files
-/// that it puts beside it the same rights.
+/// Makes an empty file, readable by its owner alone. SQLite gives the files that it puts
+/// beside it the same rights.
 fn make_private(path: &Path) -> std::io::Result<()> {
-    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-    match made {
-        Ok(file) => {
-            file.sync_all()?;
-            let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-            File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
-        }
+    match private_file::create(path, &[]) {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(error),
+        made => made,
     }
 }
 
