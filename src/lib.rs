@@ -9,4 +9,5 @@
 
 pub mod model; //       floor 0: pure rules, time is an argument
 pub mod runtime; //              clock, ids, shards, shutdown
-pub mod store; //       floor 1: what is on disk
+pub mod session;
+pub mod store; //       floor 1: what is on disk //     floor 4: one authenticated device
