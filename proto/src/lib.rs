@@ -9,6 +9,7 @@ pub mod wire {
     include!("gen/damso.v1.rs");
 }
 
+pub mod address;
 pub mod client;
 pub mod id;
 pub mod time;
