@@ -9,5 +9,9 @@
 
 pub mod model; //       floor 0: pure rules, time is an argument
 pub mod runtime; //              clock, ids, shards, shutdown
-pub mod session;
-pub mod store; //       floor 1: what is on disk //     floor 4: one authenticated device
+
+pub mod store; //       floor 1: what is on disk
+
+pub mod session; //     floor 4: one authenticated device
+
+pub mod transport; //   floor 5: listeners, TLS, login
