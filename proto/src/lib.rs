@@ -11,5 +11,9 @@ pub mod wire {
 
 pub mod address;
 pub mod client;
+pub mod code;
+pub mod frame;
 pub mod id;
+pub mod limits;
+pub mod server;
 pub mod time;
