@@ -99,6 +99,88 @@ pub const DESCRIPTOR_RESERVE_MAX: u64 = 1_500;
 /// From SIGTERM to exit.
 pub const SHUTDOWN_TIME_MAX: Duration = Duration::from_secs(25);
 
+// --- how much may wait, and for how long ---
+
+/// Works that wait in one channel; more are refused as overloaded.
+pub const CHANNEL_WAITING_MAX: usize = 1_024;
+/// Channels at work on one shard.
+pub const OWNED_CHANNELS_MAX: usize = 200_000;
+/// A channel at which nothing happened for this long is dropped from memory.
+pub const OWNED_CHANNEL_IDLE: Duration = Duration::from_secs(60);
+/// Keys younger than this are read when a channel is opened; older ones when they are asked for.
+pub const KEYS_AT_OPEN: Duration = Duration::from_secs(60);
+/// Letters that wait for one shard.
+pub const MAILBOX_MAX: usize = 1 << 18;
+/// Connections on their way to one shard.
+pub const HANDOVERS_MAX: usize = 4_096;
+/// Threads for blocking work, and jobs that wait for them.
+pub const DOOR_THREADS: usize = 4;
+/// Jobs that wait for a thread; more are refused as overloaded.
+pub const DOOR_WAITING_MAX: usize = 16_384;
+/// When to try again what was refused because too much waits.
+pub const OVERLOADED_RETRY: Duration = Duration::from_millis(500);
+/// When to try again what was refused because a store takes no writes.
+pub const UNAVAILABLE_RETRY: Duration = Duration::from_secs(1);
+/// Rows of the outbox read at once.
+pub const OUTBOX_PAGE: usize = 256;
+
+// --- coming back ---
+
+/// Keys of unanswered sends that one resume, or one request, may ask about.
+pub const OUTCOMES_MAX: usize = 256;
+/// Channels that one resume may name: all of a person's, those since left, and their own log.
+pub const RESUME_CHANNELS_MAX: usize = 2 * RESUME_CURSORS_PER_FRAME_MAX;
+/// A channel that misses more events than this is told `behind` and read from history.
+pub const TAIL_EVENTS_MAX: u64 = 1_000;
+/// Newest events of a channel that the device does not know yet.
+pub const NEW_TAIL_EVENTS: u64 = 20;
+/// One chunk of the bulk lane, bytes.
+pub const BULK_CHUNK_BYTES: usize = 32 * 1024;
+
+// --- sockets and turns ---
+
+/// What the kernel may hold for a reader that stops, bytes.
+pub const SOCKET_SEND_BUFFER_BYTES: usize = 16 * 1024;
+/// Handshakes that wait to be accepted, per shard.
+pub const LISTEN_BACKLOG: i32 = 4_096;
+/// How long to stop accepting when there is no descriptor left: at first, and at most.
+pub const ACCEPT_PAUSE_MIN: Duration = Duration::from_millis(10);
+/// See [`ACCEPT_PAUSE_MIN`].
+pub const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
+/// A connection that is refused gets this long to read why.
+pub const FAREWELL: Duration = Duration::from_secs(1);
+/// How often heartbeats and silence are looked at.
+pub const TICK: Duration = Duration::from_millis(250);
+/// A shard keeps a plaintext buffer up to this size between reads, bytes.
+pub const SCRATCH_KEPT_BYTES: usize = 256 * 1024;
+/// No more descriptors are asked for, even if the system would give them.
+pub const DESCRIPTORS_MAX: u64 = 1 << 20;
+
+// --- stopping ---
+
+/// For committing and answering what is on its way.
+pub const DRAIN_COMMIT: Duration = Duration::from_secs(5);
+/// Clients are told to come back after a time of their own within this.
+pub const DRAIN_SPREAD: Duration = Duration::from_secs(10);
+/// For writing the last frames.
+pub const DRAIN_FLUSH: Duration = Duration::from_secs(10);
+
+/// Bounds of all histograms of durations, seconds.
+pub const SECONDS_BUCKETS: &[f64] = &[
+    0.000_05, 0.000_1, 0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0,
+    2.0, 5.0, 10.0,
+];
+
+/// A duration as the protocol tells it.
+pub fn millis(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
+}
+
+/// A duration in milliseconds, for comparing with the time of day.
+pub const fn millis_long(duration: Duration) -> u64 {
+    duration.as_secs() * 1_000 + duration.subsec_millis() as u64
+}
+
 // A page and a resume must be able to make progress: one event of the largest kind fits, with
 // room for its other fields.
 const _: () = assert!(PAGE_BYTES_MAX >= 2 * (TEXT_BYTES_MAX + 1_024));
@@ -116,3 +198,5 @@ const _: () = assert!(HANDSHAKE_TIME_MAX.as_secs() < LOGIN_TIME_MAX.as_secs());
 const _: () = assert!(SENDS_PER_USER.per_second < SENDS_PER_CHANNEL.per_second);
 // Hello is at most 4 KiB before login.
 const _: () = assert!(TOKEN_BYTES_MAX <= 3 * 1_024);
+// The stop keeps within its time.
+const _: () = assert!(DRAIN_COMMIT.as_secs() + DRAIN_FLUSH.as_secs() < SHUTDOWN_TIME_MAX.as_secs());

@@ -117,6 +117,22 @@ impl Door {
         }
     }
 
+    /// Has `job` run. Whoever waits for it is told by the job itself.
+    ///
+    /// # Errors
+    /// [`DoorError::Full`]: surely not run.
+    pub fn submit(&self, job: impl FnOnce() + Send + 'static) -> Result<(), DoorError> {
+        let job: Job = Box::new(job);
+        match &*self.0 {
+            Inner::Inline => {
+                run(job);
+                Ok(())
+            }
+            Inner::Pool(pool) if pool.queue.push(job) => Ok(()),
+            Inner::Pool(_) => Err(DoorError::Full),
+        }
+    }
+
     /// How many jobs wait for a thread; for the gauge.
     pub fn waiting(&self) -> usize {
         match &*self.0 {
