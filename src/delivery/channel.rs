@@ -1,0 +1,541 @@
+//! One channel: what waits, what is under way, and the next run.
+//!
+//! ```text
+//!            found                      run leaves                durable
+//! Opening ----------> Ready ------------------------> InFlight ----------> Ready
+//!    ^                  | old keys        | command       | undone: conflict
+//!    |                  v                 v               v
+//!    |              LookingUp          Changing       Opening (events go back to the front)
+//!    |                  | found           | rows          | undone: unknown
+//!    |                  v                 v               v
+//!    +----- given up  Ready     rows to the front      Resolving (open, then the *same* run again)
+//! ```
+//!
+//! Nothing is ordered unless the stage is Ready, so at most one run is in flight, and
+//! a command finds the channel at rest and keeps the sends behind it waiting.
+
+use std::collections::VecDeque;
+
+use damso_proto::id::{ChannelNo, MessageId, Seq, UserNo};
+use damso_proto::time::Moment;
+use damso_proto::wire;
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+use prost::Message as _;
+
+use super::keys::{KeyWindow, Known};
+use super::mail::{Answer, Change, ChangeKind, Found, Origin, Refusal, Submission, Work};
+use super::settle::Settling;
+use crate::model::body::BodyHash;
+use crate::model::event::{EncodedEvent, Place};
+use crate::model::limits;
+use crate::model::rights::{self, Kind, Op, RightsChange, RightsDelta, Role};
+use crate::runtime::route::Route;
+use crate::store::directory::{OutboxId, OutboxRow};
+use crate::store::log::{Capabilities, KeyRow, NewEvent, NewKey, Run};
+
+/// What the channel waits for.
+pub(super) enum Stage {
+    /// The stores are being read.
+    Opening,
+    /// Nothing: the next work may begin.
+    Ready,
+    /// A run is with the committer.
+    InFlight,
+    /// The store is asked for keys older than the window.
+    LookingUp(Vec<NewKey>),
+    /// The directory decides a command.
+    Changing(Change),
+    /// A run's outcome is unknown; the store is being read again.
+    Resolving(Run, u8),
+}
+
+/// What to do next, for the owner to carry out.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// Nothing can be done now.
+    Wait,
+    /// Hand this run to the store.
+    Append(Run),
+    /// Ask the store for these keys.
+    LookUp(Vec<NewKey>),
+    /// Ask the directory; the event of the change will stand at this seq.
+    Change(Seq),
+}
+
+/// What the outside hears while a step is made.
+pub(super) enum Told {
+    /// Answer a request.
+    Answer(Route, super::mail::Outcome),
+    /// Take a row to its log's owner.
+    Row(Box<OutboxRow>, Origin),
+    /// A row stands in its log, or not; its origin waits.
+    RowStored(Origin, OutboxId, bool),
+    /// Rows that the directory may forget.
+    Forget(Vec<OutboxId>),
+}
+
+/// Mints ids above the channel's last one.
+pub(super) trait Mint {
+    /// The next id, above `last`.
+    fn mint_above(&mut self, last: MessageId) -> MessageId;
+}
+
+/// See the module's text.
+pub(super) struct Channel {
+    number: ChannelNo,
+    /// This channel as the origin of rows.
+    origin: Origin,
+    /// How many shards have to apply a change of rights.
+    shards: usize,
+    pub(super) stage: Stage,
+    pub(super) touched: Moment,
+    kind: Kind,
+    members: HashMap<UserNo, Role, FixedState>,
+    /// The committed head; a run in flight stands on it.
+    head: Seq,
+    last_id: MessageId,
+    keys: KeyWindow,
+    waiting: VecDeque<Work>,
+    /// Rows inside the run in flight.
+    rows_out: Vec<RowOut>,
+    settling: Settling,
+    /// The store refused: nothing is appended before this.
+    paused_until: Moment,
+}
+
+struct RowOut {
+    seq: Seq,
+    row: Box<OutboxRow>,
+    settling: Origin,
+}
+
+impl Channel {
+    /// A channel that is being opened.
+    pub(super) fn opening(origin: Origin, shards: usize, now: Moment) -> Self {
+        Self {
+            shards,
+            number: origin.channel,
+            origin,
+            stage: Stage::Opening,
+            touched: now,
+            kind: Kind::Personal,
+            members: HashMap::default(),
+            head: Seq::ZERO,
+            last_id: MessageId::default(),
+            keys: KeyWindow::new(Vec::new(), 0),
+            waiting: VecDeque::new(),
+            rows_out: Vec::new(),
+            settling: Settling::default(),
+            paused_until: Moment::default(),
+        }
+    }
+
+    /// Takes work in, or says why not.
+    pub(super) fn take(&mut self, work: Work, now: Moment, told: &mut Vec<Told>) {
+        self.touched = now;
+        let refusal = if self.waiting.len() >= limits::CHANNEL_WAITING_MAX {
+            Refusal::Overloaded { after: limits::OVERLOADED_RETRY }
+        } else if now < self.paused_until && matches!(work, Work::Event(_) | Work::Change(_)) {
+            Refusal::Unavailable { after: limits::UNAVAILABLE_RETRY }
+        } else {
+            return self.waiting.push_back(work);
+        };
+        match work {
+            Work::Row { row, settling } => {
+                told.push(Told::RowStored(settling, row.id, false));
+            }
+            work => told.extend(work.route().map(|route| Told::Answer(route, Err(refusal)))),
+        }
+    }
+
+    /// The stores were read: work may begin, pending rows first.
+    pub(super) fn found(&mut self, found: Found, told: &mut Vec<Told>) {
+        self.head = found.log.head.seq;
+        self.last_id = found.log.head.id;
+        self.keys = KeyWindow::new(found.log.keys, found.log.keys_from_ms);
+        self.kind = found.row.kind;
+        self.members = found.row.members.iter().map(|member| (member.user, member.role)).collect();
+        self.stage = Stage::Ready;
+        if self.settling.is_empty() && !found.row.pending.is_empty() {
+            self.settle(found.row.pending, None, told);
+        }
+    }
+
+    /// Rows of a command: own ones go to the front of the queue, the others to their owners.
+    pub(super) fn settle(
+        &mut self,
+        rows: Vec<OutboxRow>,
+        route: Option<Route>,
+        told: &mut Vec<Told>,
+    ) {
+        let (own, others): (Vec<_>, Vec<_>) =
+            rows.into_iter().partition(|row| row.channel == self.number);
+        let ids = |rows: &[OutboxRow]| rows.iter().map(|row| row.id).collect::<Vec<_>>();
+        // A channel that was opened for this command has found its own rows already.
+        let found =
+            own.first().is_some_and(|row| self.settling.extend(row.id, &ids(&others), route));
+        if !found {
+            self.settling.begin(self.head.next(), [ids(&own), ids(&others)].concat(), route);
+            for row in own.into_iter().rev() {
+                self.waiting.push_front(Work::Row { row: Box::new(row), settling: self.origin });
+            }
+        }
+        told.extend(others.into_iter().map(|row| Told::Row(Box::new(row), self.origin)));
+    }
+
+    /// Makes the next step. Call again until it says [`Step::Wait`] or the stage changed.
+    pub(super) fn step(
+        &mut self,
+        now: Moment,
+        capabilities: Capabilities,
+        mint: &mut dyn Mint,
+        told: &mut Vec<Told>,
+    ) -> Step {
+        if !matches!(self.stage, Stage::Ready) || now < self.paused_until {
+            return Step::Wait;
+        }
+        loop {
+            match self.waiting.front() {
+                None => return Step::Wait,
+                Some(Work::Event(_) | Work::Row { .. }) => {
+                    let run = self.gather(now, capabilities, mint, told);
+                    if let Some(run) = run {
+                        self.stage = Stage::InFlight;
+                        return Step::Append(run);
+                    }
+                    let old = self.old_keys();
+                    if !old.is_empty() {
+                        self.stage = Stage::LookingUp(old.clone());
+                        return Step::LookUp(old);
+                    }
+                }
+                Some(Work::Settle { .. }) => self.settle_next(told),
+                Some(Work::Change(_)) => {
+                    let Some(Work::Change(change)) = self.waiting.pop_front() else { continue };
+                    if self.may_change(&change) {
+                        self.stage = Stage::Changing(change);
+                        return Step::Change(self.head.next());
+                    }
+                    told.push(Told::Answer(change.route, Err(Refusal::NotFound)));
+                }
+            }
+        }
+    }
+
+    fn settle_next(&mut self, told: &mut Vec<Told>) {
+        match self.waiting.pop_front() {
+            Some(Work::Settle { rows, route }) if !rows.is_empty() => {
+                self.settle(rows, route, told);
+            }
+            Some(Work::Settle { route: Some(route), .. }) => {
+                self.known_change(Seq::ZERO, route, told);
+            }
+            _ => {}
+        }
+    }
+
+    /// The store answered for old keys.
+    pub(super) fn looked_up(&mut self, found: Vec<KeyRow>) {
+        if let Stage::LookingUp(asked) = std::mem::replace(&mut self.stage, Stage::Ready) {
+            self.keys.looked_up(&asked, found);
+        }
+    }
+
+    /// The run in flight is durable.
+    pub(super) fn durable(
+        &mut self,
+        run: &Run,
+        (now, now_ms): (Moment, u64),
+        told: &mut Vec<Told>,
+    ) {
+        self.touched = now;
+        for event in &run.events {
+            self.head = event.seq;
+            self.last_id = self.last_id.max(event.id);
+            if let Some(key) = event.key {
+                let row = KeyRow { key, seq: event.seq, id: event.id };
+                let again = Ok(duplicate_of(&row));
+                for route in self.keys.stored(row, now_ms) {
+                    told.push(Told::Answer(route, again.clone()));
+                }
+            }
+        }
+        for out in std::mem::take(&mut self.rows_out) {
+            // With a change, every shard's word settles it.
+            if out.row.change.is_none() {
+                told.push(Told::RowStored(out.settling, out.row.id, true));
+            }
+        }
+        self.stage = Stage::Ready;
+    }
+
+    /// A command that changed nothing now: known, or nothing had to change.
+    pub(super) fn known_change(&mut self, seq: Seq, route: Route, told: &mut Vec<Told>) {
+        // Its first copy may still be settling; then this one waits with it.
+        if !self.settling.join(route) {
+            told.push(Told::Answer(route, Ok(Answer::Done(seq))));
+        }
+    }
+
+    /// One shard applied the change told at `seq`.
+    pub(super) fn applied(&mut self, seq: Seq, told: &mut Vec<Told>) {
+        let settled = self.settling.applied(seq);
+        tell_settled(settled, told);
+    }
+
+    /// A row of this channel's commands stands in its log, or cannot be brought there.
+    pub(super) fn row_done(&mut self, row: OutboxId, stored: bool, told: &mut Vec<Told>) {
+        let settled = self.settling.row_done(row, stored);
+        tell_settled(settled, told);
+    }
+
+    /// The run was surely not stored, because another owner wrote: its events wait again, in front.
+    pub(super) fn conflicted(&mut self, run: Run) {
+        let mut rows: Vec<RowOut> = std::mem::take(&mut self.rows_out);
+        for event in run.events.into_iter().rev() {
+            if let Some(at) = rows.iter().position(|out| out.seq == event.seq) {
+                let RowOut { seq, row, settling } = rows.swap_remove(at);
+                self.settling.not_applying(seq);
+                if let Some(key) = event.key {
+                    self.keys.undone(&key);
+                }
+                self.waiting.push_front(Work::Row { row, settling });
+                continue;
+            }
+            let (Some(key), Some(route)) = (event.key, event.route) else { continue };
+            let Ok(body) = wire::Event::decode(event.encoded.event()) else { continue };
+            for route in self.keys.undone(&key).into_iter().rev().chain([route]) {
+                let (event, queued_at) = (body.clone(), event.queued_at);
+                self.waiting.push_front(Work::Event(Submission { event, key, route, queued_at }));
+            }
+        }
+        self.stage = Stage::Opening;
+    }
+
+    /// The run is given up: everybody who waits for it hears `refusal`. Rows wait again.
+    pub(super) fn refused(
+        &mut self,
+        run: Run,
+        refusal: &Refusal,
+        now: Moment,
+        told: &mut Vec<Told>,
+    ) {
+        for event in &run.events {
+            let waiters = event.key.map(|key| self.keys.undone(&key)).unwrap_or_default();
+            for route in waiters.into_iter().chain(event.route) {
+                told.push(Told::Answer(route, Err(refusal.clone())));
+            }
+        }
+        for out in std::mem::take(&mut self.rows_out).into_iter().rev() {
+            self.settling.not_applying(out.seq);
+            self.waiting.push_front(Work::Row { row: out.row, settling: out.settling });
+        }
+        self.paused_until = now.plus(limits::UNAVAILABLE_RETRY);
+        self.stage = Stage::Ready;
+    }
+
+    /// The channel cannot go on: everybody who waits hears `refusal`.
+    pub(super) fn give_up(&mut self, refusal: &Refusal, told: &mut Vec<Told>) {
+        for work in std::mem::take(&mut self.waiting) {
+            if let Work::Row { row, settling } = &work {
+                told.push(Told::RowStored(*settling, row.id, false));
+            }
+            told.extend(work.route().map(|route| Told::Answer(route, Err(refusal.clone()))));
+        }
+        for route in self.settling.abandon() {
+            told.push(Told::Answer(route, Err(Refusal::OutcomeUnknown)));
+        }
+    }
+
+    /// Whether a run whose outcome was unknown turns out to be stored, now that the store was read.
+    pub(super) fn is_stored(run: &Run, found: &Found) -> bool {
+        let last = run.events.last();
+        last.is_some_and(|last| found.log.head.seq == last.seq && found.log.head.id == last.id)
+    }
+
+    /// Whether the run may be appended again as it is.
+    pub(super) fn still_fits(run: &Run, found: &Found) -> bool {
+        found.log.head.seq == run.expected_head
+    }
+
+    /// Nothing waits, is under way or settles.
+    pub(super) fn is_idle(&self) -> bool {
+        matches!(self.stage, Stage::Ready) && self.waiting.is_empty() && self.settling.is_empty()
+    }
+
+    fn may_change(&self, change: &Change) -> bool {
+        let role = self.members.get(&change.by).copied();
+        let op = match change.what {
+            ChangeKind::Add(_) => Op::AddMember,
+            ChangeKind::Remove(user) => Op::RemoveMember(self.members.get(&user).copied()),
+            ChangeKind::Leave => Op::Leave,
+        };
+        rights::authorise(self.kind, role, op).is_ok()
+    }
+
+    /// Takes what may leave together from the front of the queue. `None`: nothing may.
+    fn gather(
+        &mut self,
+        now: Moment,
+        capabilities: Capabilities,
+        mint: &mut dyn Mint,
+        told: &mut Vec<Told>,
+    ) -> Option<Run> {
+        let expected_head = self.head;
+        let (mut events, mut bytes, mut last_id) = (Vec::new(), 0, self.last_id);
+        while events.len() < capabilities.run_events_max && bytes < capabilities.run_bytes_max {
+            let admitted = match self.waiting.front() {
+                Some(Work::Event(submission)) => {
+                    let (key, route) = (submission.key, submission.route);
+                    let sender = UserNo::new(submission.event.sender);
+                    self.admit(&key, Some(route), Some(sender), told)
+                }
+                Some(Work::Row { row, .. }) => {
+                    let key = row_key(row);
+                    self.admit(&key, None, None, told)
+                }
+                _ => break,
+            };
+            let seq = Seq::new(expected_head.get() + events.len() as u64).next();
+            match admitted {
+                Admitted::Later => break,
+                Admitted::Answered => drop(self.waiting.pop_front()),
+                Admitted::Known => self.row_known(told),
+                Admitted::Yes => {
+                    last_id = mint.mint_above(last_id);
+                    let place = Place { channel: self.number, seq, id: last_id };
+                    let Some(event) = self.place(place, now) else { break };
+                    bytes += event.encoded.event().len();
+                    events.push(event);
+                }
+            }
+        }
+        self.last_id = last_id;
+        let run = Run { channel: self.number, expected_head, events };
+        (!run.events.is_empty()).then_some(run)
+    }
+
+    /// Decides one piece of work by its key and its sender's rights. `sender` none: the system.
+    fn admit(
+        &mut self,
+        key: &NewKey,
+        route: Option<Route>,
+        sender: Option<UserNo>,
+        told: &mut Vec<Told>,
+    ) -> Admitted {
+        if let Some(sender) = sender {
+            let role = self.members.get(&sender).copied();
+            if rights::authorise(self.kind, role, Op::Send).is_err() {
+                told.extend(route.map(|route| Told::Answer(route, Err(Refusal::NotFound))));
+                return Admitted::Answered;
+            }
+        }
+        let outcome = match self.keys.ask(key, route) {
+            Known::Fresh => return Admitted::Yes,
+            Known::AskStore => return Admitted::Later,
+            // A row's first copy is in this very run; the second hears of it afterwards.
+            Known::Joined if route.is_none() => return Admitted::Later,
+            Known::Joined => return Admitted::Answered,
+            Known::Stored(row) => Ok(duplicate_of(&row)),
+            Known::Reused => Err(Refusal::KeyReused),
+            Known::Crowded => Err(Refusal::Overloaded { after: limits::OVERLOADED_RETRY }),
+        };
+        match route {
+            Some(route) => {
+                told.push(Told::Answer(route, outcome));
+                Admitted::Answered
+            }
+            None => Admitted::Known,
+        }
+    }
+
+    /// The row at the front stood in the log already: every shard has met it, or loads it at login.
+    fn row_known(&mut self, told: &mut Vec<Told>) {
+        if let Some(Work::Row { row, settling }) = self.waiting.pop_front() {
+            told.push(Told::RowStored(settling, row.id, true));
+        }
+    }
+
+    /// Gives the work at the front its place.
+    fn place(&mut self, place: Place, now: Moment) -> Option<NewEvent> {
+        let (mut event, key, route, queued_at, change) = match self.waiting.pop_front()? {
+            Work::Event(Submission { event, key, route, queued_at }) => {
+                (event, key, Some(route), queued_at, None)
+            }
+            Work::Row { row, settling } => {
+                debug_assert!(
+                    row.at == Seq::ZERO || row.at == place.seq,
+                    "a command's promised seq"
+                );
+                let (event, key, change) = (row.event.clone(), row_key(&row), row.change.clone());
+                if let Some(change) = &change {
+                    self.apply(change);
+                    self.settling.applying(place.seq, row.id, self.shards);
+                }
+                self.rows_out.push(RowOut { seq: place.seq, row, settling });
+                (event, key, None, now, change)
+            }
+            Work::Change(_) | Work::Settle { .. } => return None,
+        };
+        self.keys.leave(&key);
+        place.stamp(&mut event);
+        let counted = event.kind == i32::from(wire::EventKind::Message)
+            && event.flags & wire::EventFlag::Uncounted as u32 == 0;
+        let encoded = EncodedEvent::new(&event);
+        let (seq, id, key) = (place.seq, place.id, Some(key));
+        Some(NewEvent { seq, id, encoded, counted, key, route, change, queued_at })
+    }
+
+    fn apply(&mut self, change: &RightsChange) {
+        self.kind = change.kind;
+        for delta in &change.people {
+            match *delta {
+                RightsDelta::Added(user, role) | RightsDelta::Promoted(user, role) => {
+                    self.members.insert(user, role)
+                }
+                RightsDelta::Removed(user) => self.members.remove(&user),
+            };
+        }
+    }
+
+    fn old_keys(&mut self) -> Vec<NewKey> {
+        let Self { waiting, keys, .. } = self;
+        let asked = waiting.iter().map_while(|work| match work {
+            Work::Event(submission) => Some(submission.key),
+            Work::Row { row, .. } => Some(row_key(row)),
+            Work::Change(_) | Work::Settle { .. } => None,
+        });
+        asked.filter(|key| matches!(keys.ask(key, None), Known::AskStore)).collect()
+    }
+}
+
+enum Admitted {
+    /// Give it a place.
+    Yes,
+    /// Its sender has the answer, or will have it with the first copy's.
+    Answered,
+    /// A row that is stored already.
+    Known,
+    /// The store, or the outcome of the run, must be known first.
+    Later,
+}
+
+fn duplicate_of(row: &KeyRow) -> Answer {
+    let (seq, id) = (row.seq, row.id);
+    let zero = std::time::Duration::ZERO;
+    Answer::Sent { seq, id, duplicate: true, queued: zero, committed: zero }
+}
+
+/// The system's own scope: rows are known by their key, whatever their body.
+fn row_key(row: &OutboxRow) -> NewKey {
+    NewKey { user: UserNo::default(), key: row.key, body: BodyHash(0) }
+}
+
+fn tell_settled(settled: Option<super::settle::Settled>, told: &mut Vec<Told>) {
+    let Some(settled) = settled else { return };
+    for route in settled.routes {
+        told.push(Told::Answer(route, settled.outcome.clone()));
+    }
+    told.push(Told::Forget(settled.rows));
+}

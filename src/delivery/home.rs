@@ -1,0 +1,218 @@
+//! Who is here: memberships and connections of the people whose home is this shard.
+//!
+//! A person is entered as *loading* before the directory is read, and changes of
+//! rights that pass meanwhile are kept and applied to what was read. So nothing can
+//! fall between reading and listening. A change is applied in the same order as the
+//! events: an added person joins before the event that tells it, a removed one gets
+//! that event and nothing after it.
+
+use damso_proto::id::{ChannelNo, Seq, UserNo};
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+
+use super::mail::Membership;
+use crate::connections::{Connections, Start};
+use crate::model::limits;
+use crate::model::rights::{Kind, RightsChange, RightsDelta};
+use crate::runtime::route::ConnectionId;
+
+/// What a person who comes in finds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Arrival {
+    /// The memberships are here.
+    Known,
+    /// Read the directory, then call `loaded` with this ticket.
+    Load(LoadTicket),
+    /// The person has as many connections as one may have.
+    TooMany,
+}
+
+/// Names one reading of the directory, so that a late answer is not taken for a newer one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LoadTicket(u64);
+
+#[derive(Default)]
+pub(super) struct Homes {
+    people: HashMap<UserNo, Home, FixedState>,
+    tickets: u64,
+}
+
+struct Home {
+    connections: Vec<ConnectionId>,
+    /// Sorted by channel.
+    memberships: Vec<Membership>,
+    loading: Option<(LoadTicket, Vec<Passed>)>,
+}
+
+/// A change that passed while the directory was being read.
+struct Passed {
+    channel: ChannelNo,
+    seq: Seq,
+    kind: Kind,
+    delta: RightsDelta,
+}
+
+impl Homes {
+    /// Enters a connection of `user`.
+    pub(super) fn arrive(&mut self, user: UserNo, connection: ConnectionId) -> Arrival {
+        let tickets = &mut self.tickets;
+        let home = self.people.entry(user).or_insert_with(|| {
+            *tickets += 1;
+            let loading = Some((LoadTicket(*tickets), Vec::new()));
+            Home { connections: Vec::new(), memberships: Vec::new(), loading }
+        });
+        if home.connections.len() >= limits::CONNECTIONS_PER_USER_MAX {
+            return Arrival::TooMany;
+        }
+        home.connections.push(connection);
+        match &home.loading {
+            Some((ticket, _)) => Arrival::Load(*ticket),
+            None => Arrival::Known,
+        }
+    }
+
+    /// The directory's answer. Changes that passed meanwhile are applied to it.
+    pub(super) fn loaded(&mut self, user: UserNo, ticket: LoadTicket, mut read: Vec<Membership>) {
+        let Some(home) = self.people.get_mut(&user) else { return };
+        match home.loading.take() {
+            Some((expected, passed)) if expected == ticket => {
+                read.sort_unstable_by_key(|membership| membership.channel);
+                home.memberships = read;
+                for passed in passed {
+                    home.apply(&passed);
+                }
+            }
+            other => home.loading = other,
+        }
+    }
+
+    /// What `user` is in, by rising channel number. `None`: not here, or still loading.
+    pub(super) fn memberships(&self, user: UserNo) -> Option<&[Membership]> {
+        let home = self.people.get(&user)?;
+        home.loading.is_none().then_some(&*home.memberships)
+    }
+
+    /// The membership of `user` in `channel`, if there is one. A person's own log is always theirs.
+    pub(super) fn membership(&self, user: UserNo, channel: ChannelNo) -> Option<Membership> {
+        let own = (channel == ChannelNo::self_of(user)).then_some(own_log(user));
+        own.or_else(|| {
+            let memberships = self.memberships(user)?;
+            let at = memberships.binary_search_by_key(&channel, |found| found.channel).ok()?;
+            memberships.get(at).copied()
+        })
+    }
+
+    /// A connection ends: it leaves every channel log; the last one takes the person along.
+    pub(super) fn depart(
+        &mut self,
+        user: UserNo,
+        connection: ConnectionId,
+        connections: &mut Connections,
+    ) {
+        let Some(home) = self.people.get_mut(&user) else { return };
+        home.connections.retain(|other| *other != connection);
+        for membership in &home.memberships {
+            connections.leave(membership.channel, connection);
+        }
+        connections.leave(ChannelNo::self_of(user), connection);
+        if home.connections.is_empty() {
+            self.people.remove(&user);
+        }
+    }
+
+    /// Before the event at `seq` is appended: added people join, so that they get it.
+    pub(super) fn before(
+        &mut self,
+        (channel, seq): (ChannelNo, Seq),
+        change: &RightsChange,
+        connections: &mut Connections,
+    ) {
+        self.each(channel, seq, change, |home, passed, was| {
+            if matches!(passed.delta, RightsDelta::Added(..)) && !was {
+                for connection in &home.connections {
+                    connections.join(channel, *connection, Start::At(seq));
+                }
+            }
+        });
+    }
+
+    /// After the event at `seq` was appended: removed people get nothing newer.
+    pub(super) fn after(
+        &mut self,
+        (channel, seq): (ChannelNo, Seq),
+        change: &RightsChange,
+        connections: &mut Connections,
+    ) {
+        for delta in &change.people {
+            let RightsDelta::Removed(user) = *delta else { continue };
+            for connection in self.people.get(&user).map_or(&[][..], |home| &home.connections) {
+                connections.stop_after(channel, *connection, seq);
+            }
+        }
+    }
+
+    /// How many people are here.
+    pub(super) fn len(&self) -> usize {
+        self.people.len()
+    }
+
+    fn each(
+        &mut self,
+        channel: ChannelNo,
+        seq: Seq,
+        change: &RightsChange,
+        mut joined: impl FnMut(&Home, &Passed, bool),
+    ) {
+        for delta in &change.people {
+            let Some(home) = self.people.get_mut(&delta.user()) else { continue };
+            let passed = Passed { channel, seq, kind: change.kind, delta: *delta };
+            match &mut home.loading {
+                Some((_, kept)) => kept.push(passed),
+                None => {
+                    let was = home.has(channel);
+                    home.apply(&passed);
+                    joined(home, &passed, was);
+                }
+            }
+        }
+    }
+}
+
+impl Home {
+    fn has(&self, channel: ChannelNo) -> bool {
+        self.memberships.binary_search_by_key(&channel, |found| found.channel).is_ok()
+    }
+
+    fn apply(&mut self, passed: &Passed) {
+        let at = self.memberships.binary_search_by_key(&passed.channel, |found| found.channel);
+        match (passed.delta, at) {
+            (RightsDelta::Added(_, role), Err(at)) => {
+                let Passed { channel, seq: from, kind, .. } = *passed;
+                self.memberships.insert(at, Membership { channel, from, kind, role });
+            }
+            (RightsDelta::Promoted(..), Err(_)) => {}
+            (RightsDelta::Added(_, role) | RightsDelta::Promoted(_, role), Ok(at)) => {
+                if let Some(found) = self.memberships.get_mut(at) {
+                    found.role = role;
+                }
+            }
+            // What was read may be newer than this change: added again above it.
+            (RightsDelta::Removed(_), Ok(at)) => {
+                if self.memberships.get(at).is_some_and(|found| found.from <= passed.seq) {
+                    self.memberships.remove(at);
+                }
+            }
+            (RightsDelta::Removed(_), Err(_)) => {}
+        }
+    }
+}
+
+/// A person's membership in their own log.
+pub(super) fn own_log(user: UserNo) -> Membership {
+    Membership {
+        channel: ChannelNo::self_of(user),
+        from: Seq::new(1),
+        kind: Kind::Personal,
+        role: crate::model::rights::Role::Member,
+    }
+}

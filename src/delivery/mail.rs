@@ -1,0 +1,210 @@
+//! What shards tell each other, and what delivery answers.
+//!
+//! All of it goes through one mailbox per shard, so one order holds: an event and
+//! the change of rights that it tells never overtake what was committed before them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use damso_proto::id::{ChannelNo, MessageId, Seq, UserNo};
+use damso_proto::time::Moment;
+use damso_proto::wire;
+
+use crate::model::rights::{Kind, Role};
+use crate::runtime::route::{Route, ShardNo};
+use crate::store::directory::{self, DirectoryError, OutboxId, OutboxRow};
+use crate::store::log::{Group, KeyRow, NewKey, Opened, Run, StoreError, Undone};
+
+/// One thing that reaches a shard.
+pub enum Mail {
+    /// A commit group is durable: answer own senders, feed own channel logs.
+    Durable(Arc<Group>),
+    /// A run of a channel owned here is not known to be stored.
+    Undone(Run, Undone),
+    /// Work for a channel owned here.
+    Work(ChannelNo, Work),
+    /// A channel owned here was read from the stores.
+    Opened(ChannelNo, Result<Found, OpenError>),
+    /// Old keys of a channel owned here were looked up.
+    KeysFound(ChannelNo, Result<Vec<KeyRow>, Arc<StoreError>>),
+    /// The directory decided a command of a channel owned here.
+    Changed(ChannelNo, Result<directory::Done, DirectoryError>),
+    /// A shard applied the change of rights at this seq.
+    Applied(ChannelNo, Seq),
+    /// An outbox row stands in its target's log (or cannot: `false`).
+    RowStored {
+        /// The channel whose settling waits for it.
+        origin: ChannelNo,
+        /// The row.
+        row: OutboxId,
+        /// In the log, and committed.
+        stored: bool,
+    },
+    /// An answer to a request of a connection here.
+    Answer(Route, Outcome),
+}
+
+/// What a channel's owner is asked to do; done in order of arrival.
+pub enum Work {
+    /// Append an event.
+    Event(Submission),
+    /// Change who is in the channel.
+    Change(Change),
+    /// Append an outbox row of this or another channel.
+    Row {
+        /// The row.
+        row: Box<OutboxRow>,
+        /// Who waits for it.
+        settling: Origin,
+    },
+    /// Append what the directory owes, to this log and others, and tell when all know.
+    Settle {
+        /// Rows of the command that made this channel.
+        rows: Vec<OutboxRow>,
+        /// Who waits for it.
+        route: Option<Route>,
+    },
+}
+
+/// The channel whose command wrote a row, and the shard that orders it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Origin {
+    /// The channel.
+    pub channel: ChannelNo,
+    /// Its owner.
+    pub owner: ShardNo,
+}
+
+/// An event without its place.
+pub struct Submission {
+    /// Sender, content, flags; channel, seq and id are stamped by the owner.
+    pub event: wire::Event,
+    /// Whose key asked for it.
+    pub key: NewKey,
+    /// Who waits for the acknowledgement.
+    pub route: Route,
+    /// When it arrived.
+    pub queued_at: Moment,
+}
+
+/// A command on a channel's members.
+pub struct Change {
+    /// Who asks.
+    pub by: UserNo,
+    /// What for.
+    pub what: ChangeKind,
+    /// Key and body hash of the command.
+    pub key: NewKey,
+    /// Who waits for the answer.
+    pub route: Route,
+}
+
+/// Which change of members.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ChangeKind {
+    /// Add a person as a member.
+    Add(UserNo),
+    /// Remove a person.
+    Remove(UserNo),
+    /// Remove the caller.
+    Leave,
+}
+
+/// A channel as the stores know it.
+pub struct Found {
+    /// Where its log stands, and its recent keys.
+    pub log: Opened,
+    /// Kind and members, and rows that are not known to be applied everywhere.
+    pub row: directory::Channel,
+}
+
+/// Why a channel cannot be opened.
+#[derive(thiserror::Error, Debug)]
+pub enum OpenError {
+    /// There is none with this number.
+    #[error("no such channel")]
+    Absent,
+    /// History cannot be read; trying again may help.
+    #[error("history: {0}")]
+    Store(#[from] StoreError),
+    /// The directory cannot be read; trying again may help.
+    #[error("directory: {0}")]
+    Directory(#[from] DirectoryError),
+}
+
+/// What became of a request.
+pub type Outcome = Result<Answer, Refusal>;
+
+/// What a request led to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Answer {
+    /// The message is durable.
+    Sent {
+        /// Its position.
+        seq: Seq,
+        /// Its id.
+        id: MessageId,
+        /// The key was known: the answer of the first time.
+        duplicate: bool,
+        /// From arrival until its run left.
+        queued: Duration,
+        /// From then until it was durable.
+        committed: Duration,
+    },
+    /// The command took effect on every shard at this seq; zero: nothing had to change.
+    Done(Seq),
+}
+
+/// Why a request was not carried out: who is at fault, and whether trying again can help.
+#[derive(thiserror::Error, Clone, PartialEq, Eq, Debug)]
+pub enum Refusal {
+    /// The caller's fault. Absent and forbidden look the same on purpose.
+    #[error("no such channel, or not yours to use so")]
+    NotFound,
+    /// The caller's fault: the key stands for another body.
+    #[error("this key was used for another request")]
+    KeyReused,
+    /// The caller's fault: a limit of the product.
+    #[error("limit reached: {0}")]
+    Limit(&'static str),
+    /// Nobody's fault; the same request may succeed later.
+    #[error("too much is waiting; try again in {after:?}")]
+    Overloaded {
+        /// Wait this long.
+        after: Duration,
+    },
+    /// Our fault, surely not carried out; the same request may succeed later.
+    #[error("the store takes no writes at the moment; try again in {after:?}")]
+    Unavailable {
+        /// Wait this long.
+        after: Duration,
+    },
+    /// Our fault; it may have been carried out: resend the same key.
+    #[error("the outcome is unknown; resend the same key")]
+    OutcomeUnknown,
+}
+
+/// A membership as a person's home shard keeps it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Membership {
+    /// The channel.
+    pub channel: ChannelNo,
+    /// The first seq that the person may see.
+    pub from: Seq,
+    /// The channel's kind.
+    pub kind: Kind,
+    /// What the person may do there.
+    pub role: Role,
+}
+
+impl Work {
+    /// Who waits for it, if anybody.
+    pub fn route(&self) -> Option<Route> {
+        match self {
+            Self::Event(submission) => Some(submission.route),
+            Self::Change(change) => Some(change.route),
+            Self::Row { .. } => None,
+            Self::Settle { route, .. } => *route,
+        }
+    }
+}
