@@ -1,0 +1,159 @@
+//! Channels: make, find, list.
+
+use damso_proto::id::{ChannelNo, Key, Uid, UserNo};
+use damso_proto::wire;
+
+use super::floors::{Actor, Floors};
+use super::key;
+use super::refusal::Refusal;
+use crate::delivery::Work;
+use crate::model::body::BodyHash;
+use crate::model::draft::{GroupDraft, Invalid};
+use crate::model::limits;
+use crate::model::rights::{Kind, Role};
+use crate::runtime::route::Route;
+use crate::store::directory::{Command, Directory, DirectoryError, Done, Membership};
+use crate::store::log::{Head, NewKey};
+
+/// Makes a group with the caller as owner; answered when every shard and every member's
+/// own log knows it. The same key again finds the same group.
+///
+/// # Errors
+/// [`crate::delivery::Refusal::NotFound`] where a member does not exist; faults of name,
+/// number of members and key.
+pub(super) async fn create_group(
+    actor: Actor,
+    (route, key): (Route, Option<Key>),
+    ask: wire::CreateGroup,
+    floors: &Floors,
+) -> Result<wire::ChannelInfo, Refusal> {
+    let draft = GroupDraft::check(&ask)?;
+    let key = key::check(actor.user, key, draft.body, floors.clock.unix_ms())?;
+    let directory = floors.directory.clone();
+    let command = command_of(key, floors);
+    let done = floors
+        .behind_door(move || {
+            let members = users_of(&*directory, &draft.uids)?;
+            directory.create_group(&command, &draft.name, &members)
+        })
+        .await??;
+    settled_info(actor, route, done, floors).await
+}
+
+/// Finds the direct channel with a person, or makes it.
+///
+/// # Errors
+/// [`crate::delivery::Refusal::NotFound`] where the person does not exist; the key's faults.
+pub(super) async fn open_direct(
+    actor: Actor,
+    (route, key): (Route, Option<Key>),
+    ask: wire::OpenDirect,
+    floors: &Floors,
+) -> Result<wire::ChannelInfo, Refusal> {
+    let uid = Uid::parse(&ask.uid).ok_or(Invalid::Value { field: "uid" })?;
+    let body = BodyHash::of("open_direct", &[ask.uid.as_bytes()]);
+    let key = key::check(actor.user, key, body, floors.clock.unix_ms())?;
+    let directory = floors.directory.clone();
+    let command = command_of(key, floors);
+    let done = floors
+        .behind_door(move || {
+            let peer = users_of(&*directory, &[uid])?;
+            let peer = peer.first().copied().ok_or(DirectoryError::NoUser(UserNo::default()))?;
+            directory.open_direct(&command, peer)
+        })
+        .await??;
+    settled_info(actor, route, done, floors).await
+}
+
+/// A page of the caller's channels by rising number.
+///
+/// # Errors
+/// [`Refusal::Directory`], [`Refusal::Store`]: retry is safe.
+pub(super) async fn list(
+    actor: Actor,
+    ask: wire::ListChannels,
+    floors: &Floors,
+) -> Result<wire::ChannelList, Refusal> {
+    let limit = usize::try_from(ask.limit).unwrap_or(usize::MAX);
+    let max = limits::CHANNELS_PER_PAGE_MAX;
+    let limit = if limit == 0 { max } else { limit.min(max) };
+    let (directory, log) = (floors.directory.clone(), floors.log.clone());
+    let after = ChannelNo::new(ask.after);
+    let (mut channels, end) = floors
+        .behind_door(move || {
+            let mut rows = directory.memberships(actor.user, after, limit + 1)?;
+            let end = rows.len() <= limit;
+            rows.truncate(limit);
+            let numbers: Vec<_> = rows.iter().map(|row| row.channel).collect();
+            let heads = log.heads(&numbers)?;
+            let infos = rows.iter().zip(heads).map(|(row, head)| info(row, &head));
+            Ok::<_, Refusal>((infos.collect::<Vec<_>>(), end))
+        })
+        .await??;
+    // Some may have been left while the stores were read.
+    let delivery = floors.delivery.borrow();
+    channels.retain(|info| delivery.membership(actor.user, ChannelNo::new(info.channel)).is_some());
+    Ok(wire::ChannelList { channels, end })
+}
+
+/// A channel as its member sees it.
+pub(super) fn info(row: &Membership, head: &Head) -> wire::ChannelInfo {
+    wire::ChannelInfo {
+        channel: row.channel.get(),
+        kind: wire_kind(row.kind).into(),
+        role: wire_role(row.role).into(),
+        from: row.from.get(),
+        head: head.seq.get(),
+        peer: row.peer.unwrap_or_default().get(),
+        name: row.name.clone(),
+        version: row.version,
+    }
+}
+
+pub(super) const fn wire_kind(kind: Kind) -> wire::ChannelKind {
+    match kind {
+        Kind::Direct => wire::ChannelKind::Direct,
+        Kind::Group => wire::ChannelKind::Group,
+        Kind::Personal => wire::ChannelKind::Self_,
+    }
+}
+
+pub(super) const fn wire_role(role: Role) -> wire::Role {
+    match role {
+        Role::Owner => wire::Role::Owner,
+        Role::Member => wire::Role::Member,
+    }
+}
+
+/// Waits until every shard knows the channel, then tells the caller what it is.
+async fn settled_info(
+    actor: Actor,
+    route: Route,
+    done: Done,
+    floors: &Floors,
+) -> Result<wire::ChannelInfo, Refusal> {
+    let Done { channel, rows, .. } = done;
+    let work = Work::Settle { rows, route: Some(route) };
+    floors.command(route, channel, work).await?;
+    let (directory, log) = (floors.directory.clone(), floors.log.clone());
+    floors
+        .behind_door(move || {
+            let row = directory.membership(actor.user, channel)?.ok_or(Refusal::not_found())?;
+            let heads = log.heads(&[channel])?;
+            let head = heads.first().ok_or(Refusal::not_found())?;
+            Ok(info(&row, head))
+        })
+        .await?
+}
+
+fn command_of(key: NewKey, floors: &Floors) -> Command {
+    let NewKey { user, key, body } = key;
+    Command { user, key, body, now_ms: floors.clock.unix_ms() }
+}
+
+fn users_of(directory: &dyn Directory, uids: &[Uid]) -> Result<Vec<UserNo>, DirectoryError> {
+    let found = directory.users_by_uid(uids)?;
+    let find = |uid: &Uid| found.iter().find(|user| user.uid == *uid).map(|user| user.number);
+    let missing = DirectoryError::NoUser(UserNo::default());
+    uids.iter().map(find).collect::<Option<_>>().ok_or(missing)
+}

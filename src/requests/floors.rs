@@ -1,0 +1,119 @@
+//! What handlers stand on, and who asks.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::sync::Arc;
+
+use damso_proto::id::{ChannelNo, UserNo};
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+use tokio::sync::oneshot;
+
+use super::refusal::Refusal;
+use crate::delivery::{Delivery, Membership, Outcome, Work};
+use crate::model::rights::{self, Op};
+use crate::runtime::clock::Clock;
+use crate::runtime::door::Door;
+use crate::runtime::route::Route;
+use crate::store::directory::Directory;
+use crate::store::log::ChannelLog;
+
+/// Who asks. Handlers take this and never a session, so that other entrances call the same code.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Actor {
+    /// The person, as their verified token says.
+    pub user: UserNo,
+}
+
+/// One shard's floors below the handlers. Never borrowed across an await.
+pub struct Floors {
+    /// The shard's channels, people and pipes.
+    pub delivery: RefCell<Delivery>,
+    /// History.
+    pub log: Arc<dyn ChannelLog>,
+    /// People, channels, members.
+    pub directory: Arc<dyn Directory>,
+    /// Where blocking work goes.
+    pub door: Door,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    waiting: RefCell<HashMap<Route, oneshot::Sender<Outcome>, FixedState>>,
+}
+
+/// An outcome that a handler waits for.
+pub type Waiting = oneshot::Receiver<Outcome>;
+
+impl Floors {
+    /// The floors of one shard.
+    pub fn new(
+        delivery: Delivery,
+        log: Arc<dyn ChannelLog>,
+        directory: Arc<dyn Directory>,
+        door: Door,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let (delivery, waiting) = (RefCell::new(delivery), RefCell::default());
+        Self { delivery, log, directory, door, clock, waiting }
+    }
+
+    /// Hands an outcome to the handler that waits for it; gives it back if none does.
+    pub fn settle(&self, route: Route, outcome: Outcome) -> Option<Outcome> {
+        match self.waiting.borrow_mut().remove(&route) {
+            Some(waiter) => {
+                // A handler that is gone has a connection that is gone.
+                drop(waiter.send(outcome));
+                None
+            }
+            None => Some(outcome),
+        }
+    }
+
+    /// Forgets a waiter whose handler will not come back.
+    pub fn forget(&self, route: Route) {
+        self.waiting.borrow_mut().remove(&route);
+    }
+
+    /// Brings work to a channel's owner and waits for its outcome.
+    pub(super) async fn command(
+        &self,
+        route: Route,
+        channel: ChannelNo,
+        work: Work,
+    ) -> Result<crate::delivery::Answer, Refusal> {
+        let (sender, waiting) = oneshot::channel();
+        self.waiting.borrow_mut().insert(route, sender);
+        self.delivery.borrow_mut().submit(channel, work);
+        match waiting.await {
+            Ok(outcome) => Ok(outcome?),
+            Err(_) => Err(Refusal::Delivery(crate::delivery::Refusal::OutcomeUnknown)),
+        }
+    }
+
+    /// Runs blocking work on the door's threads.
+    pub(super) fn behind_door<R: Send + 'static>(
+        &self,
+        job: impl FnOnce() -> R + Send + 'static,
+    ) -> impl Future<Output = Result<R, Refusal>> {
+        let called = self.door.call(job);
+        async move {
+            called.await.map_err(|full| {
+                tracing::warn!(error = %full, "blocking work was turned away");
+                Refusal::busy()
+            })
+        }
+    }
+
+    /// The actor's membership in `channel`, if it allows `op`. Absent and forbidden look the same.
+    pub(super) fn may(
+        &self,
+        actor: Actor,
+        channel: ChannelNo,
+        op: Op,
+    ) -> Result<Membership, Refusal> {
+        let delivery = self.delivery.borrow();
+        let membership = delivery.membership(actor.user, channel).ok_or(Refusal::not_found())?;
+        rights::authorise(membership.kind, Some(membership.role), op)
+            .map_err(|_| Refusal::not_found())?;
+        Ok(membership)
+    }
+}

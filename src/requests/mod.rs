@@ -1,0 +1,25 @@
+//! What a person may ask: one file per request family, each handler from actor and
+//! request to answer. No socket, no session, no wire code.
+//!
+//! Rights to read are checked at the person's home shard, before *and* after the
+//! stores were asked, so that a page which was running when its reader was removed
+//! is not handed out. Rights to write are checked by the channel's owner.
+
+mod channels; // make, list, find
+mod floors; //   what handlers stand on
+mod history; //  pages of a channel's past
+mod key; //      idempotency keys and body hashes
+mod members; //  add, remove, leave, list
+mod outcome; //  what became of earlier sends
+mod people; //   numbers and uids
+mod refusal; //  why not
+mod resume; //   how each channel stands for a device that comes back
+mod send; //     a message on its way to the owner
+mod table; //    one row per request kind
+
+pub use floors::{Actor, Floors, Waiting};
+pub use outcome::outcomes;
+pub use refusal::Refusal;
+pub use resume::{Cursors, Plan, Replay, memberships, plan, replay};
+pub use send::send;
+pub use table::{Reply, Row, handle, row};

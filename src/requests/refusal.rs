@@ -1,0 +1,62 @@
+//! Why a request is refused: who is at fault, and whether trying again can help.
+
+use crate::delivery;
+use crate::model::draft::Invalid;
+use crate::model::limits;
+use crate::store::directory::DirectoryError;
+use crate::store::log::StoreError;
+
+/// The only error that leaves this floor. The session turns it into a wire code.
+#[derive(thiserror::Error, Debug)]
+pub enum Refusal {
+    /// The caller's fault: a field is missing, too long, or not what it may be.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+    /// The caller's fault: a mutating request without an idempotency key.
+    #[error("this request needs a key: 16 bytes, a UUIDv7")]
+    KeyMissing,
+    /// The key is older than the dedupe window; it is never taken for a new one.
+    #[error("the key is older than the dedupe window")]
+    KeyExpired,
+    /// The key is ahead of the server's clock; correct the clock by Welcome's time.
+    #[error("the key is from the future")]
+    KeyInFuture,
+    /// Not a request of this protocol version.
+    #[error("unknown request")]
+    Unknown,
+    /// The caller's deadline passed before the work began.
+    #[error("the deadline passed before the work began")]
+    Deadline,
+    /// Nobody's fault; the same request may succeed later.
+    #[error("the directory cannot answer: {0}")]
+    Directory(#[source] DirectoryError),
+    /// Our fault, in reading; the same request may succeed later.
+    #[error("history cannot be read: {0}")]
+    Store(#[from] StoreError),
+    /// Said by the floor below.
+    #[error(transparent)]
+    Delivery(#[from] delivery::Refusal),
+}
+
+impl Refusal {
+    /// Absent, or not the caller's to see.
+    pub(super) const fn not_found() -> Self {
+        Self::Delivery(delivery::Refusal::NotFound)
+    }
+
+    /// Too much waits.
+    pub(super) const fn busy() -> Self {
+        Self::Delivery(delivery::Refusal::Overloaded { after: limits::OVERLOADED_RETRY })
+    }
+}
+
+impl From<DirectoryError> for Refusal {
+    fn from(error: DirectoryError) -> Self {
+        match error {
+            error @ (DirectoryError::Unfit(_) | DirectoryError::Engine(_)) => {
+                Self::Directory(error)
+            }
+            error => Self::Delivery(delivery::refusal_of(&error)),
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! How each channel stands for a device that comes back, and what it missed.
+//!
+//! The caller has entered the connection in every channel log *before* it asks here,
+//! so what is committed after the heads were read waits there, and nothing can fall
+//! between. Newest activity comes first; a person's own log before everything.
+
+use std::cmp::Reverse;
+
+use damso_proto::id::{ChannelNo, Epoch, Seq};
+use damso_proto::wire;
+use damso_proto::wire::standing::State;
+
+use super::channels::info;
+use super::floors::{Actor, Floors};
+use super::refusal::Refusal;
+use crate::delivery::{Delivery, Membership};
+use crate::model::limits;
+use crate::store::directory;
+use crate::store::log::{Head, Order, Range, StoreError, StoredEvent};
+
+/// What the device says it has.
+#[derive(Clone, Default, Debug)]
+pub struct Cursors {
+    /// The epoch that they were taken under.
+    pub epoch: Epoch,
+    /// Channel and last contiguous seq, by rising channel number.
+    pub seqs: Vec<(ChannelNo, Seq)>,
+}
+
+/// How the device's channels stand.
+#[derive(Debug, Default)]
+pub struct Plan {
+    /// Up to date: live from this seq on.
+    pub current: Vec<(ChannelNo, Seq)>,
+    /// To be told, in this order.
+    pub replays: Vec<Replay>,
+    /// Channels that the person is in, their own log not counted.
+    pub channels: u32,
+}
+
+/// One channel that is not up to date.
+#[derive(Debug)]
+pub struct Replay {
+    /// What the device is told first.
+    pub standing: wire::Standing,
+    /// Whether the events `from..=to` of the standing follow.
+    pub events: bool,
+    /// Live from this seq on, once that is written. `None`: not the person's channel.
+    pub live: Option<Seq>,
+}
+
+/// Reads what a person is in, for their home shard.
+///
+/// # Errors
+/// [`Refusal::Directory`]: retry is safe.
+pub async fn memberships(actor: Actor, floors: &Floors) -> Result<Vec<Membership>, Refusal> {
+    let directory = floors.directory.clone();
+    let rows = floors.behind_door(move || all_memberships(&*directory, actor)).await??;
+    let memberships = rows.into_iter().map(|row| {
+        let directory::Membership { channel, from, kind, role, .. } = row;
+        Membership { channel, from, kind, role }
+    });
+    Ok(memberships.collect())
+}
+
+/// Compares cursors with committed heads.
+///
+/// # Errors
+/// [`Refusal::Store`], [`Refusal::Directory`]: retry is safe.
+pub async fn plan(actor: Actor, cursors: Cursors, floors: &Floors) -> Result<Plan, Refusal> {
+    let memberships = {
+        let delivery = floors.delivery.borrow();
+        let mut memberships = vec![Delivery::own_log(actor.user)];
+        memberships.extend_from_slice(delivery.memberships(actor.user).unwrap_or_default());
+        memberships
+    };
+    let (log, directory) = (floors.log.clone(), floors.directory.clone());
+    floors
+        .behind_door(move || {
+            let numbers: Vec<_> = memberships.iter().map(|found| found.channel).collect();
+            let heads = log.heads(&numbers)?;
+            let mut plan = compare(&memberships, &heads, &cursors);
+            let new = |replay: &Replay| replay.standing.state() == State::New;
+            if plan.replays.iter().any(new) {
+                let rows = all_memberships(&*directory, actor)?;
+                for replay in plan.replays.iter_mut().filter(|replay| new(replay)) {
+                    let channel = ChannelNo::new(replay.standing.channel);
+                    let row = rows.iter().find(|row| row.channel == channel);
+                    let head = numbers.iter().position(|number| *number == channel);
+                    let head = head.and_then(|at| heads.get(at));
+                    replay.standing.info = row.zip(head).map(|(row, head)| info(row, head));
+                }
+            }
+            Ok(plan)
+        })
+        .await?
+}
+
+/// Reads what replays want, each whole or not at all, within `bytes_max` together.
+///
+/// # Errors
+/// [`Refusal::Store`]: retry is safe. A damaged range is not an error: it comes back unread.
+pub async fn replay(
+    wanted: Vec<(ChannelNo, Seq, Seq)>,
+    bytes_max: usize,
+    floors: &Floors,
+) -> Result<Vec<Option<Vec<StoredEvent>>>, Refusal> {
+    let log = floors.log.clone();
+    floors
+        .behind_door(move || {
+            let mut left = bytes_max;
+            let mut read = |(channel, from, to): (ChannelNo, Seq, Seq)| {
+                let rows_max = usize::try_from(to.get() - from.get() + 1).unwrap_or(usize::MAX);
+                let range = Range { from, to, order: Order::Rising, rows_max, bytes_max: left };
+                let events = match log.read(channel, range) {
+                    Ok(events) => events,
+                    Err(error @ StoreError::Damaged { .. }) => {
+                        tracing::error!(%error, "a replay skips damaged events");
+                        return Ok(None);
+                    }
+                    Err(error) => return Err(Refusal::Store(error)),
+                };
+                let bytes: usize = events.iter().map(|stored| stored.event.len()).sum();
+                if events.len() < rows_max || bytes > left {
+                    return Ok(None);
+                }
+                left -= bytes;
+                Ok(Some(events))
+            };
+            wanted.into_iter().map(&mut read).collect()
+        })
+        .await?
+}
+
+fn compare(memberships: &[Membership], heads: &[Head], cursors: &Cursors) -> Plan {
+    let mut plan = Plan::default();
+    let mut replays: Vec<(Head, Replay)> = Vec::new();
+    for (membership, head) in memberships.iter().zip(heads) {
+        plan.channels += u32::from(membership.channel.self_user().is_none());
+        let had = cursors.seqs.binary_search_by_key(&membership.channel, |(channel, _)| *channel);
+        let had = had.ok().and_then(|at| cursors.seqs.get(at)).map(|(_, seq)| *seq);
+        match stand(membership, head, had, cursors.epoch) {
+            Some(replay) => replays.push((*head, replay)),
+            None => plan.current.push((membership.channel, head.seq.next())),
+        }
+    }
+    // Own log first, then newest activity.
+    replays.sort_by_key(|(head, replay)| {
+        let own = ChannelNo::new(replay.standing.channel).self_user().is_some();
+        (!own, Reverse(head.id))
+    });
+    let gone = cursors.seqs.iter().filter(|(channel, _)| {
+        !memberships.iter().any(|membership| membership.channel == *channel)
+    });
+    let gone = gone.map(|(channel, _)| Replay {
+        standing: wire::Standing {
+            channel: channel.get(),
+            state: State::Gone.into(),
+            ..Default::default()
+        },
+        events: false,
+        live: None,
+    });
+    plan.replays = replays.into_iter().map(|(_, replay)| replay).chain(gone).collect();
+    plan
+}
+
+/// How one channel stands. `None`: up to date.
+fn stand(membership: &Membership, head: &Head, had: Option<Seq>, epoch: Epoch) -> Option<Replay> {
+    let first = membership.from.max(head.floor);
+    let standing = |state: State, from: Seq, to: Seq| wire::Standing {
+        channel: membership.channel.get(),
+        state: state.into(),
+        from: from.get(),
+        to: to.get(),
+        head: head.seq.get(),
+        info: None,
+    };
+    let live = Some(head.seq.next());
+    let Some(had) = had else {
+        let newest = Seq::new(head.seq.get().saturating_sub(limits::NEW_TAIL_EVENTS - 1));
+        let from = newest.max(first);
+        let state = standing(State::New, from, head.seq);
+        return Some(Replay { standing: state, events: from <= head.seq, live });
+    };
+    // A cursor of an earlier epoch is valid only below that of the restore.
+    let valid = if epoch < head.epoch && epoch != Epoch::default() {
+        head.seq.min(head.epoch_first.prev().max(head.floor.prev()))
+    } else {
+        head.seq
+    };
+    if had > valid {
+        let state = standing(State::RolledBack, Seq::ZERO, valid);
+        tracing::error!(channel = %membership.channel, %had, %valid, "a device holds what history lacks");
+        return Some(Replay { standing: state, events: false, live });
+    }
+    let from = had.next().max(membership.from);
+    if from > head.seq {
+        return None;
+    }
+    if from < head.floor {
+        let state = standing(State::FloorRaised, head.floor, head.seq);
+        return Some(Replay { standing: state, events: false, live });
+    }
+    let few = head.seq.get() - from.get() < limits::TAIL_EVENTS_MAX;
+    let state = if few { State::Tail } else { State::Behind };
+    Some(Replay { standing: standing(state, from, head.seq), events: few, live })
+}
+
+fn all_memberships(
+    directory: &dyn directory::Directory,
+    actor: Actor,
+) -> Result<Vec<directory::Membership>, directory::DirectoryError> {
+    directory.memberships(actor.user, ChannelNo::default(), limits::CHANNELS_PER_USER_MAX)
+}

@@ -1,0 +1,83 @@
+//! The request table: one row per request kind, and the way from a request to its handler.
+
+use damso_proto::id::Key;
+use damso_proto::wire;
+use damso_proto::wire::client_frame::Kind as Asked;
+use damso_proto::wire::server_frame::Kind as Reply_;
+
+use super::floors::{Actor, Floors};
+use super::refusal::Refusal;
+use super::{channels, history, members, outcome, people};
+use crate::runtime::route::Route;
+
+/// What is known of a request kind before it is carried out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Row {
+    /// Its name in metrics and logs.
+    pub name: &'static str,
+    /// Whether it changes something, and so needs an idempotency key.
+    pub mutates: bool,
+    /// What it costs, in units of one message.
+    pub cost: u32,
+}
+
+/// An answer on its way to the session.
+pub type Reply = Reply_;
+
+/// The row of a request. `None`: a frame that is no request.
+pub const fn row(asked: &Asked) -> Option<Row> {
+    let (name, mutates, cost) = match asked {
+        Asked::Send(_) => ("send", true, 1),
+        Asked::ReadHistory(_) => ("read_history", false, 4),
+        Asked::ReadOutcome(_) => ("read_outcome", false, 2),
+        Asked::CreateGroup(_) => ("create_group", true, 20),
+        Asked::OpenDirect(_) => ("open_direct", true, 10),
+        Asked::ListChannels(_) => ("list_channels", false, 4),
+        Asked::AddMember(_) => ("add_member", true, 10),
+        Asked::RemoveMember(_) => ("remove_member", true, 10),
+        Asked::LeaveChannel(_) => ("leave_channel", true, 10),
+        Asked::ListMembers(_) => ("list_members", false, 4),
+        Asked::FindPeople(_) => ("find_people", false, 2),
+        Asked::Hello(_) | Asked::Resume(_) | Asked::Ping(_) | Asked::Pong(_) | Asked::Cancel(_) => {
+            return None;
+        }
+    };
+    Some(Row { name, mutates, cost })
+}
+
+/// Carries a request out. A message is not among them: [`super::send()`] answers later.
+///
+/// # Errors
+/// What the handler says.
+pub async fn handle(
+    actor: Actor,
+    (route, key): (Route, Option<Key>),
+    asked: Asked,
+    floors: &Floors,
+) -> Result<Reply, Refusal> {
+    let from = (route, key);
+    Ok(match asked {
+        Asked::ReadHistory(ask) => Reply::Page(history::page(actor, ask, floors).await?),
+        Asked::ReadOutcome(wire::ReadOutcome { keys }) => {
+            Reply::Outcomes(outcome::outcomes(actor, keys, floors).await?)
+        }
+        Asked::CreateGroup(ask) => {
+            Reply::Channel(channels::create_group(actor, from, ask, floors).await?)
+        }
+        Asked::OpenDirect(ask) => {
+            Reply::Channel(channels::open_direct(actor, from, ask, floors).await?)
+        }
+        Asked::ListChannels(ask) => Reply::ChannelList(channels::list(actor, ask, floors).await?),
+        Asked::AddMember(ask) => Reply::Done(members::add(actor, from, ask, floors).await?),
+        Asked::RemoveMember(ask) => Reply::Done(members::remove(actor, from, ask, floors).await?),
+        Asked::LeaveChannel(ask) => Reply::Done(members::leave(actor, from, ask, floors).await?),
+        Asked::ListMembers(ask) => Reply::MemberList(members::list(actor, ask, floors).await?),
+        Asked::FindPeople(ask) => Reply::People(people::find(ask, floors).await?),
+        Asked::Send(_)
+        | Asked::Hello(_)
+        | Asked::Resume(_)
+        | Asked::Ping(_)
+        | Asked::Pong(_)
+        | Asked::Cancel(_) => return Err(Refusal::Unknown),
+    })
+}
