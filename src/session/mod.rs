@@ -1,3 +1,25 @@
-//! One authenticated device on one connection.
+//! One authenticated device on one connection: what it says goes to the requests,
+//! what they answer goes to its pipe.
+//!
+//! ```text
+//! pump (transport) --bytes--> Shard::read --> ServerConn (damso-proto) --said--> here
+//!    send          -> requests::send, answered from the commit group
+//!    other request -> a task of its own -> reply: control lane, or bulk lane if it is long
+//!    resume        -> a task of its own -> standings and events in the bulk lane
+//! ```
+//!
+//! Wire codes are made here and nowhere else.
 
-pub mod token; // who is it: tokens, checked and issued
+mod bulk; //    long answers, one chunk in flight
+mod login; //   Hello: version and token, before there is a session
+mod metrics; // what a shard counts of its sessions
+mod reply; //   answers and refusals as frames
+mod resume; //  standings and missed events for a device that comes back
+mod said; //    what a client said, and what is done about it
+mod shard; //   a shard: its floors, its sessions, its turn
+mod table; //   sessions by connection
+pub mod token; //  who is it: tokens, checked and issued
+
+pub use login::{Guest, Refused, check};
+pub use reply::closing;
+pub use shard::{Options, Shard};

@@ -1,0 +1,144 @@
+//! What a shard counts of its sessions. Handles are registered once; labels come from closed sets.
+
+use std::time::Duration;
+
+use hashbrown::HashMap;
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+
+use crate::delivery::{self, Answer};
+use crate::requests::Refusal;
+use crate::runtime::route::ShardNo;
+
+pub(super) struct Metrics {
+    opened: Counter,
+    ended: Counter,
+    sessions: Gauge,
+    people: Gauge,
+    channels: Gauge,
+    bytes_received: Counter,
+    acknowledged: Counter,
+    duplicates: Counter,
+    queued: Histogram,
+    committed: Histogram,
+    turns: Counter,
+    held_back: Counter,
+    unsent_oldest: Gauge,
+    control_full: Counter,
+    requests: std::cell::RefCell<HashMap<&'static str, Counter>>,
+    refusals: std::cell::RefCell<HashMap<&'static str, Counter>>,
+    closes: std::cell::RefCell<HashMap<&'static str, Counter>>,
+}
+
+impl Metrics {
+    pub(super) fn new(shard: ShardNo) -> Self {
+        let shard = shard.index().to_string();
+        let counter = |name: &'static str| counter!(name, "shard" => shard.clone());
+        let gauge = |name: &'static str| gauge!(name, "shard" => shard.clone());
+        Self {
+            opened: counter("damso_sessions_opened_total"),
+            ended: counter("damso_sessions_ended_total"),
+            sessions: gauge("damso_sessions"),
+            people: gauge("damso_people_online"),
+            channels: gauge("damso_channels_owned"),
+            bytes_received: counter("damso_received_bytes_total"),
+            acknowledged: counter("damso_messages_acknowledged_total"),
+            duplicates: counter("damso_messages_duplicate_total"),
+            queued: histogram!("damso_send_queue_seconds"),
+            committed: histogram!("damso_send_commit_seconds"),
+            turns: counter("damso_shard_turns_total"),
+            held_back: counter("damso_admission_held_back_turns_total"),
+            unsent_oldest: gauge("damso_unsent_oldest_seconds"),
+            control_full: counter("damso_control_lane_full_total"),
+            requests: Default::default(),
+            refusals: Default::default(),
+            closes: Default::default(),
+        }
+    }
+
+    pub(super) fn opened(&self) {
+        self.opened.increment(1);
+    }
+
+    pub(super) fn ended(&self) {
+        self.ended.increment(1);
+    }
+
+    pub(super) fn received(&self, bytes: usize) {
+        self.bytes_received.increment(bytes as u64);
+    }
+
+    pub(super) fn gauges(&self, sessions: usize, people: usize, channels: usize) {
+        self.sessions.set(sessions as f64);
+        self.people.set(people as f64);
+        self.channels.set(channels as f64);
+    }
+
+    pub(super) fn turn(&self, unsent_oldest: Duration) {
+        self.turns.increment(1);
+        self.unsent_oldest.set(unsent_oldest.as_secs_f64());
+    }
+
+    pub(super) fn held_back(&self) {
+        self.held_back.increment(1);
+    }
+
+    pub(super) fn control_full(&self) {
+        self.control_full.increment(1);
+    }
+
+    pub(super) fn acknowledged(&self, answer: &Answer) {
+        let Answer::Sent { duplicate, queued, committed, .. } = answer else { return };
+        if *duplicate {
+            return self.duplicates.increment(1);
+        }
+        self.acknowledged.increment(1);
+        self.queued.record(queued.as_secs_f64());
+        self.committed.record(committed.as_secs_f64());
+    }
+
+    pub(super) fn requested(&self, name: &'static str) {
+        count(&self.requests, "damso_requests_total", "kind", name);
+    }
+
+    pub(super) fn refused(&self, refusal: &delivery::Refusal) {
+        let reason = match refusal {
+            delivery::Refusal::NotFound => "not_found",
+            delivery::Refusal::KeyReused => "key_reused",
+            delivery::Refusal::Limit(_) => "limit",
+            delivery::Refusal::Overloaded { .. } => "overloaded",
+            delivery::Refusal::Unavailable { .. } => "unavailable",
+            delivery::Refusal::OutcomeUnknown => "outcome_unknown",
+        };
+        count(&self.refusals, "damso_requests_refused_total", "reason", reason);
+    }
+
+    pub(super) fn turned_away(&self, refusal: &Refusal) {
+        let reason = match refusal {
+            Refusal::Delivery(refusal) => return self.refused(refusal),
+            Refusal::Invalid(_) => "invalid",
+            Refusal::KeyMissing => "key_missing",
+            Refusal::KeyExpired => "key_expired",
+            Refusal::KeyInFuture => "key_in_future",
+            Refusal::Unknown => "unknown_request",
+            Refusal::Deadline => "deadline",
+            Refusal::Directory(_) => "directory",
+            Refusal::Store(_) => "store",
+        };
+        count(&self.refusals, "damso_requests_refused_total", "reason", reason);
+    }
+
+    pub(super) fn closed(&self, reason: &'static str) {
+        count(&self.closes, "damso_connections_closed_total", "reason", reason);
+    }
+}
+
+/// Counts under a label from a closed set; the handle is made at its first use.
+fn count(
+    handles: &std::cell::RefCell<HashMap<&'static str, Counter>>,
+    name: &'static str,
+    label: &'static str,
+    value: &'static str,
+) {
+    let mut handles = handles.borrow_mut();
+    handles.entry(value).or_insert_with(|| counter!(name, label => value)).increment(1);
+}

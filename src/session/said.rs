@@ -1,0 +1,170 @@
+//! What a client said, and what is done about it.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use damso_proto::code::CloseCode;
+use damso_proto::id::{ChannelNo, Epoch, RequestId, Seq};
+use damso_proto::server::{Request, Said};
+use damso_proto::wire;
+use damso_proto::wire::client_frame::Kind as Asked;
+use damso_proto::wire::server_frame::Kind;
+
+use super::bulk;
+use super::reply;
+use super::resume;
+use super::shard::Shard;
+use super::table::Resuming;
+use crate::delivery::Arrival;
+use crate::model::limits;
+use crate::requests::{self, Actor, Refusal};
+use crate::runtime::route::{ConnectionId, Route};
+
+impl Shard {
+    pub(super) fn said(self: &Rc<Self>, id: ConnectionId, said: Said) {
+        match said {
+            Said::Request(request) => self.requested(id, request),
+            Said::Unknown(request) => self.refuse(id, request, &Refusal::Unknown),
+            Said::Resume(resume) => self.resume(id, resume),
+            Said::Ping(ping) => {
+                let pong = wire::Pong { id: ping, time_ms: self.floors().clock.unix_ms() };
+                self.control(id, reply::unasked(Kind::Pong(pong)));
+                self.kick();
+            }
+            // Answers are on their way or done: whoever cancels ignores them by their id.
+            Said::Cancel(_) | Said::KeepAlive | Said::Pong { .. } => {}
+            // The machine hands Hello out once, before there is a session.
+            Said::Hello(_) => self.close(id, CloseCode::Malformed, Duration::ZERO, "Hello twice"),
+        }
+    }
+
+    fn requested(self: &Rc<Self>, id: ConnectionId, request: Request) {
+        let counted = self.with_session(id, |session| {
+            session.in_flight += 1;
+            session.user
+        });
+        let Some(user) = counted else { return };
+        let actor = Actor { user };
+        let Request { id: number, key, kind, .. } = request;
+        let Some(row) = requests::row(&kind) else {
+            return self.refuse(id, number, &Refusal::Unknown);
+        };
+        self.metrics().requested(row.name);
+        let route = Route { shard: self.number(), connection: id, request: number };
+        if let Asked::Send(send) = kind {
+            self.with_session(id, |session| session.sends = true);
+            match requests::send(actor, route, key, send, self.floors()) {
+                Ok(()) => self.kick(),
+                Err(refusal) => self.refuse(id, number, &refusal),
+            }
+            return;
+        }
+        let shard = self.clone();
+        tokio::task::spawn_local(async move {
+            let reply = requests::handle(actor, (route, key), kind, shard.floors()).await;
+            shard.floors().forget(route);
+            match reply {
+                Ok(kind) if bulk::is_long(&kind) => {
+                    // Gone: nobody is left to be told.
+                    let _ = bulk::answer(&shard, id, number, kind).await;
+                }
+                Ok(kind) => shard.control(id, reply::answer(number, kind)),
+                Err(refusal) => {
+                    shard.metrics().turned_away(&refusal);
+                    shard.control(id, reply::answer(number, reply::refusal(&refusal)));
+                }
+            }
+            shard.answered(id);
+            shard.kick();
+        });
+    }
+
+    fn refuse(&self, id: ConnectionId, request: RequestId, refusal: &Refusal) {
+        self.metrics().turned_away(refusal);
+        self.control(id, reply::answer(request, reply::refusal(refusal)));
+        self.answered(id);
+        self.kick();
+    }
+
+    fn resume(self: &Rc<Self>, id: ConnectionId, resume: wire::Resume) {
+        let last = resume.last;
+        let taken = self.with_session(id, |session| {
+            let resuming = session.resuming.as_mut()?;
+            if let Err(text) = gather(resuming, resume) {
+                return Some(Err(text));
+            }
+            let done = if last { session.resuming.take() } else { None };
+            Some(Ok(done.map(|resuming| (session.user, resuming))))
+        });
+        match taken.flatten() {
+            None | Some(Ok(None)) => {}
+            Some(Err(text)) => self.close(id, CloseCode::Malformed, Duration::ZERO, text),
+            Some(Ok(Some((user, resuming)))) => {
+                let arrival = self.floors().delivery.borrow_mut().arrive(user, id);
+                if arrival == Arrival::TooMany {
+                    let text = "this person has as many connections as one may have";
+                    return self.close(id, CloseCode::TooManyConnections, Duration::ZERO, text);
+                }
+                let shard = self.clone();
+                tokio::task::spawn_local(resume::run(shard, id, (user, arrival), resuming));
+            }
+        }
+    }
+}
+
+/// Adds a frame's cursors. Channels must rise, over all frames.
+fn gather(resuming: &mut Resuming, frame: wire::Resume) -> Result<(), &'static str> {
+    let wire::Resume { channel_delta, seq, pending, epoch, .. } = frame;
+    if channel_delta.len() != seq.len() || seq.len() > limits::RESUME_CURSORS_PER_FRAME_MAX {
+        return Err("Resume: as many seqs as channels, at most 4,096 a frame");
+    }
+    let cursors = &mut resuming.cursors;
+    if cursors.seqs.len() + seq.len() > limits::RESUME_CHANNELS_MAX {
+        return Err("Resume: more channels than one may be in");
+    }
+    if resuming.pending.len() + pending.len() > limits::OUTCOMES_MAX {
+        return Err("Resume: at most 256 pending sends");
+    }
+    cursors.epoch = Epoch::new(epoch);
+    let mut number = 0_u64;
+    for (delta, seq) in channel_delta.into_iter().zip(seq) {
+        number = number.saturating_add(delta);
+        let channel = ChannelNo::new(number);
+        if cursors.seqs.last().is_some_and(|(last, _)| *last >= channel) {
+            return Err("Resume: channels must rise");
+        }
+        cursors.seqs.push((channel, Seq::new(seq)));
+    }
+    let pending = pending.into_iter();
+    resuming.pending.extend(
+        pending.map(|wire::PendingSend { channel, key }| wire::PendingKey { channel, key }),
+    );
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(channel_delta: &[u64], seq: &[u64]) -> wire::Resume {
+        let (channel_delta, seq) = (channel_delta.to_vec(), seq.to_vec());
+        wire::Resume { channel_delta, seq, ..Default::default() }
+    }
+
+    #[test]
+    fn cursors_add_up_over_frames() {
+        let mut resuming = Resuming::default();
+        assert_eq!(gather(&mut resuming, frame(&[2, 2, 4], &[1, 2, 3])), Ok(()));
+        assert_eq!(gather(&mut resuming, frame(&[10], &[7])), Ok(()));
+        let expected = [(2, 1), (4, 2), (8, 3), (10, 7)];
+        let expected = expected.map(|(channel, seq)| (ChannelNo::new(channel), Seq::new(seq)));
+        assert_eq!(resuming.cursors.seqs, expected);
+    }
+
+    #[test]
+    fn cursors_that_do_not_rise_or_lie_about_their_number_are_refused() {
+        for bad in [frame(&[2, 0], &[1, 1]), frame(&[2], &[]), frame(&[u64::MAX, 1], &[1, 1])] {
+            assert!(gather(&mut Resuming::default(), bad.clone()).is_err(), "{bad:?}");
+        }
+    }
+}
