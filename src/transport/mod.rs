@@ -1,3 +1,21 @@
-//! Listeners, TLS and login.
+//! From a listening socket to an authenticated pipe on its home shard.
+//!
+//! ```text
+//! listener (one per shard, SO_REUSEPORT)
+//!    | accept -> pool of guests (bounded; a full pool drops its oldest)
+//!    v
+//! login: TLS handshake, ALPN, Hello, token, number ----- home is here -----> adopt, pump
+//!    |                                                                          ^
+//!    +-- home is elsewhere: leave this epoll, travel by mail, join that one ----+
+//! ```
 
-pub mod certificate; // the server's side of TLS, and the pin that clients know it by
+pub mod certificate; // the server's TLS: given files, or a development CA
+mod guests; //     connections that are not logged in yet
+mod handover; //   a connection on its way to its home shard
+mod listener; //   the accept loop
+mod login; //      from the first byte to Hello's answer
+mod pump; //       the reading task of a session
+
+pub use handover::{Handover, Handovers, receive};
+pub use listener::{BindError, accept, bind};
+pub use login::{Door, Entrance, enter};

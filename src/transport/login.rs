@@ -1,0 +1,176 @@
+//! From the first byte to Hello's answer. The task owns everything by value until it
+//! is handed over, and takes exactly one frame from the plaintext.
+
+use std::future::poll_fn;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use damso_proto::code::CloseCode;
+use damso_proto::id::Uid;
+use damso_proto::server::{Said, ServerConn};
+use damso_proto::wire;
+
+use super::certificate;
+use super::handover::{self, Handovers};
+use crate::connections::{Interest, Received, Scratch, Socket, Wire, WireError};
+use crate::model::limits;
+use crate::session::token::Verifier;
+use crate::session::{self, Guest, Refused, Shard};
+use crate::store::directory::{Directory, Provision, User};
+
+/// What every login on a shard needs.
+#[derive(Clone)]
+pub struct Entrance {
+    /// The shard that accepts.
+    pub shard: Rc<Shard>,
+    /// Where guests go whose home is elsewhere.
+    pub handovers: Handovers,
+    /// The server's side of TLS.
+    pub tls: Arc<rustls::ServerConfig>,
+    /// Who may come in.
+    pub door: Door,
+}
+
+/// Who may come in.
+#[derive(Clone)]
+pub struct Door {
+    /// Checks tokens.
+    pub verifier: Arc<Verifier>,
+    /// Knows people.
+    pub directory: Arc<dyn Directory>,
+    /// Whether a valid token of an unknown person makes the person.
+    pub provision: Provision,
+}
+
+/// Why a connection ends before it has a session.
+enum Ended {
+    /// It never spoke this protocol, or went away: nothing can be told.
+    Silent(&'static str),
+    /// It is told why.
+    Told(Refused),
+}
+
+/// Takes one accepted connection as far as it comes. Bounded in time and memory.
+pub async fn enter(entrance: Entrance, socket: Box<dyn Socket>, _address: IpAddr) {
+    let Ok(wire) = Wire::accept(socket, entrance.tls.clone()) else { return };
+    let now = entrance.shard.floors().clock.now();
+    let conn = ServerConn::new(entrance.shard.conn_options(), now);
+    let mut coming = Coming { wire, conn, plain: Vec::new(), scratch: Scratch::default() };
+    let done = tokio::time::timeout(limits::LOGIN_TIME_MAX, coming.log_in(&entrance)).await;
+    let refused = match done {
+        Ok(Ok(guest)) => {
+            let Coming { wire, conn, plain, .. } = coming;
+            let (user, uid, token_expires_ms) = guest;
+            let guest = Guest { user: user.number, uid, token_expires_ms, conn, left: plain };
+            return handover::send(&entrance.shard, &entrance.handovers, wire, guest);
+        }
+        Ok(Err(Ended::Silent(reason))) => return count(reason),
+        Ok(Err(Ended::Told(refused))) => refused,
+        Err(_) => Refused { code: CloseCode::LoginLate, text: "no login in time" },
+    };
+    count(refused.code.name());
+    let told = coming.tell(&refused);
+    // Whoever does not read the reason loses it.
+    drop(tokio::time::timeout(limits::FAREWELL, told).await);
+}
+
+fn count(reason: &'static str) {
+    metrics::counter!("damso_logins_failed_total", "reason" => reason).increment(1);
+}
+
+struct Coming {
+    wire: Wire,
+    conn: ServerConn,
+    plain: Vec<u8>,
+    scratch: Scratch,
+}
+
+impl Coming {
+    async fn log_in(&mut self, entrance: &Entrance) -> Result<(User, Uid, u64), Ended> {
+        tokio::time::timeout(limits::HANDSHAKE_TIME_MAX, self.shake_hands())
+            .await
+            .map_err(|_| Ended::Silent("tls_late"))??;
+        let hello = self.hello(entrance).await?;
+        let now_ms = entrance.shard.floors().clock.unix_ms();
+        let checked = session::check(&hello, &entrance.door.verifier, now_ms);
+        let (uid, token_expires_ms) = checked.map_err(Ended::Told)?;
+        let user = find(&entrance.door, &entrance.shard, uid.clone()).await?;
+        Ok((user, uid, token_expires_ms))
+    }
+
+    async fn shake_hands(&mut self) -> Result<(), Ended> {
+        while !self.wire.handshaken() {
+            self.more().await?;
+        }
+        if self.wire.alpn() == Some(certificate::ALPN) {
+            Ok(())
+        } else {
+            Err(Ended::Silent("alpn"))
+        }
+    }
+
+    async fn hello(&mut self, entrance: &Entrance) -> Result<wire::Hello, Ended> {
+        loop {
+            let now = entrance.shard.floors().clock.now();
+            let mut unread = self.plain.as_slice();
+            let said = self.conn.next(&mut unread, now);
+            let left = unread.len();
+            self.plain.drain(..self.plain.len() - left);
+            match said {
+                Ok(Some(Said::Hello(hello))) => return Ok(*hello),
+                Ok(Some(Said::KeepAlive)) => {}
+                Ok(Some(_)) => {
+                    let text = "Hello comes first";
+                    return Err(Ended::Told(Refused { code: CloseCode::Malformed, text }));
+                }
+                Ok(None) => self.more().await?,
+                Err(fault) => {
+                    let code = fault.close_code();
+                    return Err(Ended::Told(Refused { code, text: "not a Hello" }));
+                }
+            }
+        }
+    }
+
+    /// Waits for bytes and takes what is there.
+    async fn more(&mut self) -> Result<(), Ended> {
+        poll_fn(|context| self.wire.poll_ready(context, Interest::Read))
+            .await
+            .map_err(|_| Ended::Silent("gone"))?;
+        match self.wire.receive(&mut self.scratch, &mut self.plain) {
+            Ok(Received::Some | Received::Blocked) => Ok(()),
+            Ok(Received::End) => Err(Ended::Silent("gone")),
+            Err(WireError::Io(_)) => Err(Ended::Silent("gone")),
+            Err(_) => Err(Ended::Silent("tls")),
+        }
+    }
+
+    async fn tell(mut self, refused: &Refused) {
+        let frame = session::closing(refused.code, Duration::ZERO, refused.text);
+        if self.wire.send(&mut self.scratch, &frame).is_ok() {
+            self.wire.finish(&mut self.scratch).await;
+        }
+    }
+}
+
+async fn find(door: &Door, shard: &Rc<Shard>, uid: Uid) -> Result<User, Ended> {
+    let (directory, provision) = (door.directory.clone(), door.provision);
+    let now_ms = shard.floors().clock.unix_ms();
+    let find = move || directory.log_in(&uid, provision, now_ms);
+    let found = shard.floors().door.call(find).await;
+    let busy = Refused { code: CloseCode::Overloaded, text: "too many logins at once" };
+    match found {
+        Ok(Ok(Some(user))) => Ok(user),
+        Ok(Ok(None)) => {
+            let text = "this person is not known here";
+            Err(Ended::Told(Refused { code: CloseCode::TokenInvalid, text }))
+        }
+        Err(_) => Err(Ended::Told(busy)),
+        Ok(Err(error)) => {
+            tracing::error!(%error, "a login cannot be looked up");
+            Err(Ended::Told(busy))
+        }
+    }
+}
