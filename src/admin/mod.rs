@@ -1,0 +1,10 @@
+//! What an operator looks at: metrics, health, and a page that says what is here.
+//!
+//! Never binds: the listener is handed in. It runs on a runtime of its own, so that
+//! a scrape never delays a message.
+
+mod page; //    the routes
+mod process; // what the operating system says of this process
+
+pub use page::{Health, serve};
+pub use process::descriptors;
