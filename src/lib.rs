@@ -7,11 +7,13 @@
 //! The modules are public for the binary, the tests and the benches of this
 //! repository; they are no stable API.
 
+pub mod admin; //       floor 4: metrics, health (never binds)
+pub mod connections; // floor 1: live pipes, channel logs, all writes
+pub mod delivery; //    floor 2: a channel at work
 pub mod model; //       floor 0: pure rules, time is an argument
-pub mod runtime; //              clock, ids, shards, shutdown
-
-pub mod store; //       floor 1: what is on disk
-
+pub mod requests; //    floor 3: one handler per request family
+pub mod runtime; //     floor 0: clock, ids, shards, mailboxes
+pub mod server; //      floor 6: composition root
 pub mod session; //     floor 4: one authenticated device
-
-pub mod transport; //   floor 5: listeners, TLS, login
+pub mod store; //       floor 1: what is on disk
+pub mod transport; //   floor 5: listeners, TLS, login, pump

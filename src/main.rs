@@ -1,2 +1,36 @@
-//! x
-fn main() {}
+//! The server's binary: arguments, exit code.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use damso::server::{self, Cli, Command, Server};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("damso: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<(), Box<dyn std::error::Error>> {
+    cli.config.check()?;
+    match cli.command {
+        Some(Command::Token(arguments)) => {
+            println!("{}", server::token(&cli.config, &arguments)?);
+            Ok(())
+        }
+        Some(Command::Serve) | None => {
+            server::log_to_stderr();
+            let server = Server::start(cli.config)?;
+            print!("{}", server.greeting());
+            server.wait_for_signal()?;
+            println!("stopping: telling clients when to come back");
+            server.stop();
+            Ok(())
+        }
+    }
+}

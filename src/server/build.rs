@@ -1,0 +1,303 @@
+//! Rooms put together, from the ground up: parse, open, bind, and only then serve.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::thread::JoinHandle;
+use std::{fs, io};
+
+use damso_proto::server::ServerOptions;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+
+use super::config::{Config, ConfigError};
+use super::identity::{Identity, IdentityError};
+use super::running::Server;
+use super::shards::{self, Seed};
+use crate::admin::{self, Health};
+use crate::delivery::{Groups, Mail, Mailboxes, Tools, Work};
+use crate::model::limits;
+use crate::runtime::clock::{Clock, RealClock};
+use crate::runtime::door::Door;
+use crate::runtime::placement::{self, Shards};
+use crate::runtime::random::{Random, SystemRandom};
+use crate::runtime::shutdown::{Phase, Shutdown, Watch};
+use crate::runtime::snowflake::{Machine, Snowflake};
+use crate::session;
+use crate::store::directory::{self, Directory, DirectoryError, Sqlite};
+use crate::store::fjall::{self, FjallLog};
+use crate::store::log::{ChannelLog, StoreError};
+use crate::transport::{self, BindError, Handovers};
+
+/// Why a server does not start, and what to do about it.
+#[derive(thiserror::Error, Debug)]
+pub enum StartError {
+    /// Settings that cannot work together.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Certificate or token keys.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The data directory cannot be used.
+    #[error("cannot use the data directory {path}: {source}")]
+    Data {
+        /// The directory.
+        path: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// History cannot be served.
+    #[error("history: {0}")]
+    History(#[from] StoreError),
+    /// The directory of people and channels cannot be served.
+    #[error("directory: {0}")]
+    Directory(#[from] DirectoryError),
+    /// The chat port.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The admin port.
+    #[error(
+        "cannot serve the admin page on {address}: {source}; choose another address with --admin HOST:PORT (DAMSO_ADMIN)"
+    )]
+    Admin {
+        /// The address that was asked for.
+        address: std::net::SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The operating system gives no thread.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[source] io::Error),
+}
+
+/// What every shard shares.
+struct Rooms {
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+    log: Arc<dyn ChannelLog>,
+    directory: Arc<dyn Directory>,
+    door: Door,
+    mailboxes: Mailboxes,
+    handovers: Handovers,
+    shards: Shards,
+}
+
+impl Server {
+    /// Opens the stores, binds both ports, and serves.
+    ///
+    /// # Errors
+    /// [`StartError`]: nothing serves then.
+    pub fn start(config: Config) -> Result<Self, StartError> {
+        config.check()?;
+        let metrics = recorder();
+        raise_descriptors();
+        let data = |source| StartError::Data { path: config.data.display().to_string(), source };
+        fs::create_dir_all(&config.data).map_err(data)?;
+        let identity = Identity::open(&config)?;
+        let rooms = open(&config)?;
+        let listeners = transport::bind(config.listen, rooms.shards.count())?;
+        let address = match listeners.first().map(TcpListener::local_addr) {
+            Some(Ok(address)) => address,
+            _ => config.listen,
+        };
+        let page = TcpListener::bind(config.admin)
+            .map_err(|source| StartError::Admin { address: config.admin, source })?;
+        let admin = page.local_addr().unwrap_or(config.admin);
+        let shutdown = Shutdown::new();
+        let (drained, all_drained) = std::sync::mpsc::channel();
+        let live = Arc::new(AtomicUsize::new(0));
+        let mut threads = Vec::new();
+        for (me, listener) in rooms.shards.all().zip(listeners) {
+            let tools = tools(&rooms, me);
+            let seed = Seed {
+                me,
+                mailboxes: rooms.mailboxes.clone(),
+                handovers: rooms.handovers.clone(),
+                tools,
+                random: rooms.random.clone(),
+                connections: Default::default(),
+                options: options(&config),
+                listener,
+                tls: identity.tls(),
+                door: identity.door(rooms.directory.clone(), config.provision.into()),
+                live: live.clone(),
+                live_max: live_max(&config),
+                shutdown: shutdown.watch(),
+                drained: drained.clone(),
+            };
+            threads.push(shards::spawn(seed).map_err(StartError::Thread)?);
+        }
+        drop(drained);
+        settle_pending(&rooms)?;
+        let health = Arc::new(Ready { log: rooms.log.clone(), shutdown: shutdown.watch() });
+        let page =
+            serve_page(page, metrics, health, shutdown.watch()).map_err(StartError::Thread)?;
+        Ok(Self {
+            config,
+            address,
+            admin,
+            identity,
+            log: rooms.log,
+            shutdown,
+            shards: threads,
+            page: Some(page),
+            all_drained,
+        })
+    }
+}
+
+fn open(config: &Config) -> Result<Rooms, StartError> {
+    let shards = config.shard_count();
+    let clock: Arc<dyn Clock> = Arc::new(RealClock::new());
+    let mailboxes = Mailboxes::new(shards);
+    let sink = Arc::new(Groups::new(mailboxes.clone()));
+    let random: Arc<dyn Random> = Arc::new(SystemRandom::new());
+    let mut options = fjall::Options::new(config.data.join("history"));
+    let skip = std::env::var(fjall::Sync::SKIP_VARIABLE).ok();
+    options.sync = fjall::Sync::from_variable(skip.as_deref());
+    if options.sync == fjall::Sync::SkipForTests {
+        tracing::error!(
+            "{} is set: acknowledged messages are lost at a power cut",
+            fjall::Sync::SKIP_VARIABLE
+        );
+    }
+    let log = FjallLog::open(&options, sink, clock.clone())?;
+    let path = config.data.join("directory.sqlite");
+    let directory = Sqlite::open(&path, directory::Options::default(), random.clone())?;
+    let door = Door::new("door", limits::DOOR_THREADS, limits::DOOR_WAITING_MAX)
+        .map_err(StartError::Thread)?;
+    Ok(Rooms {
+        clock,
+        random,
+        log: Arc::new(log),
+        directory: Arc::new(directory),
+        door,
+        mailboxes,
+        handovers: Handovers::new(shards),
+        shards,
+    })
+}
+
+fn tools(rooms: &Rooms, me: crate::runtime::route::ShardNo) -> Tools {
+    let machine = Machine::new(0, me).expect("a shard of 32 at most, on node 0");
+    let ids = Arc::new(Snowflake::new(machine, rooms.log.high_water()));
+    Tools {
+        clock: rooms.clock.clone(),
+        ids,
+        log: rooms.log.clone(),
+        directory: rooms.directory.clone(),
+        door: rooms.door.clone(),
+    }
+}
+
+/// Changes of rights that a crash left between transaction and log are settled first of all.
+fn settle_pending(rooms: &Rooms) -> Result<(), StartError> {
+    let mut after = Default::default();
+    let mut told = Default::default();
+    loop {
+        let rows = rooms.directory.outbox(after, limits::OUTBOX_PAGE)?;
+        let Some(last) = rows.last() else { return Ok(()) };
+        after = last.id;
+        for row in rows {
+            if row.channel == told {
+                continue;
+            }
+            told = row.channel;
+            let owner = placement::owner(row.channel, rooms.shards);
+            if let Some(mailbox) = rooms.mailboxes.of(owner) {
+                // A full mailbox leaves the row for the next start, or the channel's next use.
+                let settle = Work::Settle { rows: Vec::new(), route: None };
+                let posted = mailbox.post(Mail::Work(row.channel, settle));
+                drop(posted);
+            }
+        }
+    }
+}
+
+fn options(config: &Config) -> session::Options {
+    let (probe_after, idle_limit) = config.heartbeat();
+    session::Options {
+        conn: ServerOptions { probe_after, idle_limit, ..ServerOptions::default() },
+        server: concat!("damso ", env!("CARGO_PKG_VERSION")).to_owned(),
+        alternates: Vec::new(),
+    }
+}
+
+/// Connections that leave enough descriptors for stores, files and the admin page.
+fn live_max(config: &Config) -> usize {
+    let descriptors = usize::try_from(admin::descriptors()).unwrap_or(usize::MAX);
+    let reserve =
+        usize::try_from(limits::DESCRIPTOR_RESERVE_MAX).unwrap_or(usize::MAX).min(descriptors / 4);
+    let possible = descriptors.saturating_sub(reserve);
+    if config.connections == 0 { possible } else { config.connections.min(possible) }
+}
+
+/// The soft limit goes up to the hard one: a chat server is made of descriptors.
+fn raise_descriptors() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    let wanted = limit.maximum.map(|hard| hard.min(limits::DESCRIPTORS_MAX));
+    if limit.current < wanted {
+        limit.current = wanted;
+        if let Err(error) = setrlimit(Resource::Nofile, limit) {
+            tracing::warn!(%error, "the descriptor limit stays as it is");
+        }
+    }
+}
+
+/// The process has one recorder; a second server in it (tests) shares it.
+fn recorder() -> PrometheusHandle {
+    static HANDLE: std::sync::OnceLock<PrometheusHandle> = std::sync::OnceLock::new();
+    let install = || {
+        let recorder = PrometheusBuilder::new()
+            .set_buckets(limits::SECONDS_BUCKETS)
+            .unwrap_or_else(|_| PrometheusBuilder::new())
+            .build_recorder();
+        let handle = recorder.handle();
+        if metrics::set_global_recorder(recorder).is_err() {
+            tracing::warn!("another metrics recorder is installed; the page stays empty");
+        }
+        handle
+    };
+    HANDLE.get_or_init(install).clone()
+}
+
+fn serve_page(
+    listener: TcpListener,
+    metrics: PrometheusHandle,
+    health: Arc<Ready>,
+    mut shutdown: Watch,
+) -> io::Result<JoinHandle<()>> {
+    listener.set_nonblocking(true)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let thread = std::thread::Builder::new().name("admin".to_owned());
+    thread.spawn(move || {
+        let served = runtime.block_on(async {
+            let listener = tokio::net::TcpListener::from_std(listener)?;
+            tokio::select! {
+                served = admin::serve(listener, metrics, health) => served,
+                () = shutdown.reached(Phase::Stopped) => Ok(()),
+            }
+        });
+        if let Err(error) = served {
+            tracing::error!(%error, "the admin page ended");
+        }
+    })
+}
+
+struct Ready {
+    log: Arc<dyn ChannelLog>,
+    shutdown: Watch,
+}
+
+impl Health for Ready {
+    fn ready(&self) -> Result<(), String> {
+        if self.shutdown.phase() != Phase::Running {
+            return Err("draining: connections are not taken any more".to_owned());
+        }
+        self.log.writable().map_err(|why| format!("the store takes no writes: {why}"))
+    }
+
+    fn about(&self) -> String {
+        concat!("damso ", env!("CARGO_PKG_VERSION")).to_owned()
+    }
+}

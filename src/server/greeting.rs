@@ -1,0 +1,50 @@
+//! What a newcomer reads after the start, and `damso token`.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use super::config::{Config, TokenArgs};
+use super::identity::{Identity, IdentityError};
+use super::running::Server;
+
+/// The two people of the first minute.
+const PEOPLE: [&str; 2] = ["alice", "bob"];
+/// How long their tokens are good for.
+const GOOD_FOR: Duration = Duration::from_secs(30 * 24 * 3_600);
+
+/// What stands on the terminal once the server serves.
+pub(super) fn greeting(server: &Server) -> String {
+    let mut text = format!(
+        "damso {}\nlistening on {}\nadmin page http://{}\ndata in {}\n",
+        env!("CARGO_PKG_VERSION"),
+        server.address(),
+        server.admin_address(),
+        server.data().display(),
+    );
+    let strings: Vec<_> = PEOPLE
+        .iter()
+        .filter_map(|uid| Some((uid, server.connection_string(uid, GOOD_FOR)?)))
+        .collect();
+    if strings.is_empty() {
+        return text;
+    }
+    text.push_str("\nTwo people can chat now, each in a terminal of their own:\n");
+    for (uid, string) in strings {
+        // Writing into a String does not fail.
+        let _ = write!(text, "\n  {uid}\n  cargo run --release -p damso-chat -- '{string}'\n");
+    }
+    text.push_str("\nMore people: damso token --user NAME. Stop with Ctrl-C.\n");
+    text
+}
+
+/// A connection string for one person, from the data directory of a server on this machine.
+///
+/// # Errors
+/// There is no data directory yet, tokens are issued elsewhere, or the uid is not one.
+pub fn token(config: &Config, arguments: &TokenArgs) -> Result<String, IdentityError> {
+    let identity = Identity::of_existing(config)?;
+    let good_for = Duration::from_secs(arguments.hours.saturating_mul(3_600));
+    identity
+        .connection_string(config.listen, &arguments.user, good_for)
+        .ok_or_else(|| IdentityError::NoToken { uid: arguments.user.clone() })
+}

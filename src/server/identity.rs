@@ -1,0 +1,113 @@
+//! Who issues tokens, and the server's certificate.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use damso_proto::address::{ConnectionString, Token};
+use damso_proto::id::Uid;
+
+use super::config::Config;
+use crate::runtime::clock::{Clock, RealClock};
+use crate::session::token::{Issuer, KeyError, Verifier, VerifyingKey};
+use crate::store::directory::{Directory, Provision};
+use crate::transport::Door;
+use crate::transport::certificate::{self, CertificateError, Tls};
+
+/// The built-in issuer's key pair, in the data directory.
+const TOKEN_KEY: &str = "token-key.pem";
+
+/// Keys that cannot be used.
+#[derive(thiserror::Error, Debug)]
+pub enum IdentityError {
+    /// A token key.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// A certificate or its key.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    /// `damso token` before the first start.
+    #[error("there is no server data in {}: start `damso` once, or name its directory with --data (DAMSO_DATA)", .0.display())]
+    NoData(PathBuf),
+    /// A uid that is none, or an issuer that is elsewhere.
+    #[error(
+        "no token for {uid:?}: a uid has 1-64 bytes without control characters, and with --token-key tokens come from your own issuer"
+    )]
+    NoToken {
+        /// As it was given.
+        uid: String,
+    },
+}
+
+/// Who the server is, and how it knows who others are.
+pub(super) struct Identity {
+    tls: Tls,
+    issuer: Option<Issuer>,
+    verifier: Arc<Verifier>,
+    names: Vec<String>,
+}
+
+impl Identity {
+    /// Loads what the configuration names; the rest is in the data directory, or made there.
+    pub(super) fn open(config: &Config) -> Result<Self, IdentityError> {
+        let tls = match (&config.cert, &config.key) {
+            (Some(chain), Some(key)) => certificate::load(chain, key)?,
+            _ => {
+                let now_ms = RealClock::new().unix_ms();
+                certificate::development(&config.data, &config.names, now_ms)?
+            }
+        };
+        let (issuer, key) = match &config.token_key {
+            Some(path) => (None, VerifyingKey::load(path)?),
+            None => {
+                let issuer = Issuer::open_or_make(&config.data.join(TOKEN_KEY))?;
+                let key = issuer.verifying_key();
+                (Some(issuer), key)
+            }
+        };
+        let verifier = Arc::new(Verifier::new(vec![key]));
+        Ok(Self { tls, issuer, verifier, names: config.names.clone() })
+    }
+
+    /// The identity of a server that has started here before.
+    pub(super) fn of_existing(config: &Config) -> Result<Self, IdentityError> {
+        let known = |name: &str| Path::new(&config.data).join(name).exists();
+        if !known(TOKEN_KEY) && config.token_key.is_none() {
+            return Err(IdentityError::NoData(config.data.clone()));
+        }
+        Self::open(config)
+    }
+
+    pub(super) fn tls(&self) -> Arc<rustls::ServerConfig> {
+        self.tls.config.clone()
+    }
+
+    pub(super) fn door(&self, directory: Arc<dyn Directory>, provision: Provision) -> Door {
+        Door { verifier: self.verifier.clone(), directory, provision }
+    }
+
+    /// A connection string for `uid`. `None`: tokens are issued elsewhere, or it is no uid.
+    pub(super) fn connection_string(
+        &self,
+        address: SocketAddr,
+        uid: &str,
+        good_for: Duration,
+    ) -> Option<String> {
+        let uid = Uid::parse(uid)?;
+        let token = self.issuer.as_ref()?.issue(&uid, good_for, RealClock::new().unix_ms());
+        let mut string = ConnectionString::new(&self.host(address), address.port()).ok()?;
+        string.pin = self.tls.pin.parse().ok();
+        string.token = Some(Token::new(token.as_str()).ok()?);
+        Some(string.reveal())
+    }
+
+    /// What clients call this server: the address it listens on, or a name if it listens on all.
+    fn host(&self, address: SocketAddr) -> String {
+        match (address.ip().is_unspecified(), self.names.first()) {
+            (false, _) => address.ip().to_string(),
+            (true, Some(name)) => name.clone(),
+            (true, None) => "localhost".to_owned(),
+        }
+    }
+}

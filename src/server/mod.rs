@@ -1,0 +1,14 @@
+//! The composition root: configuration, wiring, start, drain. Imported by `main.rs`
+//! and by tests alone.
+
+mod build; //   rooms put together, from the ground up
+mod config; //  command line and environment, checked whole before anything binds
+mod greeting; // what a newcomer reads after the start
+mod identity; //  who issues tokens, and the server's certificate
+mod running; // a server that serves, and how it ends
+mod shards; //  one thread per shard
+
+pub use build::StartError;
+pub use config::{Cli, Command, Config, TokenArgs};
+pub use greeting::token;
+pub use running::{Server, log_to_stderr};

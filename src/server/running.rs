@@ -1,0 +1,108 @@
+//! A server that serves, and how it ends.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::config::Config;
+use super::greeting;
+use super::identity::Identity;
+use crate::runtime::shutdown::{Phase, Shutdown};
+use crate::store::log::ChannelLog;
+
+/// A running server. Dropping it without [`Server::stop`] ends it as a crash would.
+pub struct Server {
+    pub(super) config: Config,
+    pub(super) address: SocketAddr,
+    pub(super) admin: SocketAddr,
+    pub(super) identity: Identity,
+    pub(super) log: Arc<dyn ChannelLog>,
+    pub(super) shutdown: Shutdown,
+    pub(super) shards: Vec<JoinHandle<()>>,
+    pub(super) page: Option<JoinHandle<()>>,
+    pub(super) all_drained: Receiver<()>,
+}
+
+impl Server {
+    /// Where chat clients connect.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where the admin page is.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// The data directory.
+    pub fn data(&self) -> &Path {
+        &self.config.data
+    }
+
+    /// A connection string for `uid`, signed by the built-in issuer. `None`: tokens are
+    /// issued elsewhere, or the uid is not one.
+    pub fn connection_string(&self, uid: &str, good_for: Duration) -> Option<String> {
+        self.identity.connection_string(self.address, uid, good_for)
+    }
+
+    /// What a newcomer reads after the start.
+    pub fn greeting(&self) -> String {
+        greeting::greeting(self)
+    }
+
+    /// Waits for SIGTERM or SIGINT.
+    ///
+    /// # Errors
+    /// Signals cannot be watched.
+    pub fn wait_for_signal(&self) -> std::io::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            use tokio::signal::unix::{SignalKind, signal};
+            let mut terminate = signal(SignalKind::terminate())?;
+            let mut interrupt = signal(SignalKind::interrupt())?;
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            Ok(())
+        })
+    }
+
+    /// Stops accepting, commits and answers what is on its way, tells every client when to
+    /// come back, closes the store. Bounded: see `DRAIN_*` in the limits.
+    pub fn stop(mut self) {
+        self.shutdown.advance(Phase::Draining);
+        // Every shard holds a sender until it has drained: an error means that all have.
+        while self.all_drained.recv().is_ok() {}
+        self.shutdown.advance(Phase::Stopped);
+        for shard in self.shards.drain(..) {
+            if shard.join().is_err() {
+                tracing::error!("a shard ended by a panic");
+            }
+        }
+        self.log.close();
+        if let Some(page) = self.page.take()
+            && page.join().is_err()
+        {
+            tracing::error!("the admin page ended by a panic");
+        }
+    }
+}
+
+/// Structured logs on standard error, `DAMSO_LOG` chooses what (`info` by default).
+/// Tokens and message bodies are never among them.
+pub fn log_to_stderr() {
+    use std::io::IsTerminal as _;
+
+    let filter = tracing_subscriber::EnvFilter::try_from_env("DAMSO_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,fjall=warn,lsm_tree=warn"));
+    let colours = std::env::var_os("NO_COLOR").is_none() && std::io::stderr().is_terminal();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(colours)
+        .init();
+}

@@ -1,0 +1,117 @@
+//! One thread per shard: its runtime, its tasks, its end.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::mpsc::Sender;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use std::{io, thread};
+
+use crate::connections::{self, Connections};
+use crate::delivery::{Delivery, Mailboxes, Parts, Tools};
+use crate::model::limits;
+use crate::requests::Floors;
+use crate::runtime::mailbox::Mailbox;
+use crate::runtime::random::Random;
+use crate::runtime::route::ShardNo;
+use crate::runtime::shutdown::{Phase, Watch};
+use crate::session::{Options, Shard};
+use crate::transport::{self, Door, Entrance, Handovers};
+
+/// What a shard's thread is given. All of it is `Send`; the shard itself is made on its thread.
+pub(super) struct Seed {
+    pub(super) me: ShardNo,
+    pub(super) mailboxes: Mailboxes,
+    pub(super) handovers: Handovers,
+    pub(super) tools: Tools,
+    pub(super) random: Arc<dyn Random>,
+    pub(super) connections: connections::Options,
+    pub(super) options: Options,
+    pub(super) listener: TcpListener,
+    pub(super) tls: Arc<rustls::ServerConfig>,
+    pub(super) door: Door,
+    pub(super) live: Arc<AtomicUsize>,
+    pub(super) live_max: usize,
+    pub(super) shutdown: Watch,
+    /// Dropped once this shard has drained.
+    pub(super) drained: Sender<()>,
+}
+
+/// Starts a shard's thread.
+pub(super) fn spawn(seed: Seed) -> io::Result<JoinHandle<()>> {
+    let name = format!("shard-{}", seed.me.index());
+    thread::Builder::new().name(name).spawn(move || {
+        if let Err(error) = run(seed) {
+            // A shard that cannot run leaves its people unserved: better no server than half of one.
+            tracing::error!(%error, "a shard cannot run");
+            std::process::exit(70);
+        }
+    })
+}
+
+fn run(seed: Seed) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let tasks = tokio::task::LocalSet::new();
+    tasks.block_on(&runtime, serve(seed))
+}
+
+/// The shard's life: serve, drain, flush.
+async fn serve(seed: Seed) -> io::Result<()> {
+    let Seed { me, mailboxes, handovers, tools, mut shutdown, live, live_max, listener, .. } = seed;
+    let (Some(home), Some(arrivals)) = (mailboxes.of(me).cloned(), handovers.of(me).cloned())
+    else {
+        return Err(io::Error::other("there is no such shard"));
+    };
+    let shard = make(me, home, mailboxes, tools, seed.connections, seed.random, seed.options);
+    let entrance = Entrance { shard: shard.clone(), handovers, tls: seed.tls, door: seed.door };
+    let turning = tokio::task::spawn_local(shard.clone().run());
+    let receiving = tokio::task::spawn_local(transport::receive(shard.clone(), arrivals));
+    let accepting = transport::accept(entrance, listener, live, live_max);
+
+    tokio::select! {
+        failed = accepting => return failed,
+        () = shutdown.reached(Phase::Draining) => {}
+    }
+    receiving.abort();
+    drain(&shard).await;
+    drop(seed.drained);
+    shutdown.reached(Phase::Stopped).await;
+    turning.abort();
+    Ok(())
+}
+
+/// A shard from what lies below it.
+fn make(
+    me: ShardNo,
+    home: Arc<Mailbox<crate::delivery::Mail>>,
+    mailboxes: Mailboxes,
+    tools: Tools,
+    connections: connections::Options,
+    random: Arc<dyn Random>,
+    options: Options,
+) -> std::rc::Rc<Shard> {
+    let connections = Connections::new(connections, me);
+    let parts = Parts { me, home: home.clone(), mailboxes, tools: tools.clone(), connections };
+    let Tools { clock, log, directory, door, .. } = tools;
+    let floors = Floors::new(Delivery::new(parts), log, directory, door, clock);
+    Shard::new(me, floors, home, random, options)
+}
+
+/// No new requests; what is on its way is committed and answered; then everybody is told to come back.
+async fn drain(shard: &std::rc::Rc<Shard>) {
+    shard.stop_intake();
+    let quiet = async {
+        while !shard.is_quiet() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    drop(tokio::time::timeout(limits::DRAIN_COMMIT, quiet).await);
+    shard.drain(limits::DRAIN_SPREAD);
+    let gone = async {
+        while shard.sessions() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    drop(tokio::time::timeout(limits::DRAIN_FLUSH, gone).await);
+}

@@ -1,0 +1,222 @@
+//! A client made of nothing but a TLS socket and frames, for what an SDK would never do.
+
+use std::collections::VecDeque;
+use std::io::{self, Read as _, Write as _};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::time::Duration;
+
+use damso_proto::address::ConnectionString;
+use damso_proto::id::Key;
+use damso_proto::wire;
+use damso_proto::wire::client_frame::Kind as Ask;
+use damso_proto::wire::server_frame::Kind as Said;
+use prost::Message as _;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
+
+/// A server that says nothing for so long is broken.
+const SILENCE_MAX: Duration = Duration::from_secs(20);
+
+/// See the module's text.
+pub(crate) struct Raw {
+    stream: StreamOwned<ClientConnection, TcpStream>,
+    left: VecDeque<u8>,
+    next_request: u64,
+    /// Bytes sent and received, TLS not counted.
+    pub(crate) sent: usize,
+    /// See `sent`.
+    pub(crate) received: usize,
+}
+
+impl Raw {
+    /// Connects and shakes hands; says nothing.
+    pub(crate) fn connect(string: &ConnectionString) -> io::Result<Self> {
+        let stream = TcpStream::connect(string.authority())?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(SILENCE_MAX))?;
+        let name = ServerName::try_from(string.host.clone()).expect("a host");
+        let tls = ClientConnection::new(trusting(), name).expect("a TLS client");
+        let stream = StreamOwned::new(tls, stream);
+        Ok(Self { stream, left: VecDeque::new(), next_request: 0, sent: 0, received: 0 })
+    }
+
+    /// Connects, says Hello and Resume in one flight, and reads up to Resumed.
+    pub(crate) fn log_in(string: &str, device: &str, resume: wire::Resume) -> (Self, Vec<Said>) {
+        let string: ConnectionString = string.parse().expect("a connection string");
+        let mut raw = Self::connect(&string).expect("a connection");
+        let mut flight = encode(&frame(Ask::Hello(hello(&string, device))));
+        flight.extend(encode(&frame(Ask::Resume(wire::Resume { last: true, ..resume }))));
+        raw.write(&flight).expect("the login flight");
+        let mut heard = Vec::new();
+        loop {
+            let said = raw.next().expect("an answer to the login");
+            let over = matches!(said, Said::Resumed(_));
+            heard.push(said);
+            if over {
+                return (raw, heard);
+            }
+        }
+    }
+
+    /// Sends any bytes.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.sent += bytes.len();
+        self.stream.write_all(bytes)?;
+        self.stream.flush()
+    }
+
+    /// The next frame. `Err`: the connection is over.
+    pub(crate) fn next_frame(&mut self) -> io::Result<wire::ServerFrame> {
+        loop {
+            let bytes = self.left.make_contiguous();
+            let mut rest = &*bytes;
+            if let Ok(length) = prost::encoding::decode_varint(&mut rest)
+                && rest.len() as u64 >= length
+            {
+                let length = usize::try_from(length).expect("a length in memory");
+                let frame = wire::ServerFrame::decode(&rest[..length]).expect("a frame");
+                let used = bytes.len() - rest.len() + length;
+                self.left.drain(..used);
+                return Ok(frame);
+            }
+            let mut buffer = [0; 16 * 1024];
+            let read = self.stream.read(&mut buffer)?;
+            if read == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            self.received += read;
+            self.left.extend(&buffer[..read]);
+        }
+    }
+
+    /// The next frame's content.
+    pub(crate) fn next(&mut self) -> io::Result<Said> {
+        Ok(self.next_frame()?.kind.expect("a known kind"))
+    }
+
+    /// Sends a request with a fresh key and returns its answer; events that come before are kept.
+    pub(crate) fn ask(&mut self, kind: Ask) -> (Said, Vec<wire::Event>) {
+        self.ask_with(kind, fresh_key())
+    }
+
+    /// Sends a request with this key and returns its answer.
+    pub(crate) fn ask_with(&mut self, kind: Ask, key: Key) -> (Said, Vec<wire::Event>) {
+        let id = self.post(kind, key).expect("a request goes out");
+        let mut events = Vec::new();
+        loop {
+            let frame = self.next_frame().expect("an answer");
+            match frame.kind.expect("a known kind") {
+                Said::Event(event) => events.push(event),
+                kind if frame.id == id => return (kind, events),
+                _ => {}
+            }
+        }
+    }
+
+    /// Sends a request and does not wait.
+    pub(crate) fn post(&mut self, kind: Ask, key: Key) -> io::Result<u64> {
+        self.next_request += 1;
+        let id = self.next_request;
+        let key = bytes::Bytes::copy_from_slice(key.as_bytes());
+        let frame = wire::ClientFrame { kind: Some(kind), id, key, ..Default::default() };
+        self.write(&encode(&frame))?;
+        Ok(id)
+    }
+
+    /// The next event, whatever is said before it.
+    pub(crate) fn event(&mut self) -> wire::Event {
+        loop {
+            if let Said::Event(event) = self.next().expect("an event") {
+                return event;
+            }
+        }
+    }
+}
+
+/// A frame that is no request.
+pub(crate) fn frame(kind: Ask) -> wire::ClientFrame {
+    wire::ClientFrame { kind: Some(kind), ..Default::default() }
+}
+
+/// A frame with its length in front.
+pub(crate) fn encode(frame: &wire::ClientFrame) -> Vec<u8> {
+    frame.encode_length_delimited_to_vec()
+}
+
+/// The first frame of a device.
+pub(crate) fn hello(string: &ConnectionString, device: &str) -> wire::Hello {
+    let token = string.token.as_ref().map(|token| token.reveal().to_owned()).unwrap_or_default();
+    let device = device.to_owned();
+    wire::Hello { min_version: 1, max_version: 1, token, device, ..Default::default() }
+}
+
+/// A text for a channel.
+pub(crate) fn text(channel: u64, text: &str) -> Ask {
+    let content = Some(wire::send::Content::Text(text.to_owned()));
+    Ask::Send(wire::Send { channel, content, ..Default::default() })
+}
+
+/// A key that nobody has used.
+pub(crate) fn fresh_key() -> Key {
+    let uuid = uuid::Uuid::now_v7();
+    Key::parse(uuid.as_bytes()).expect("a UUIDv7")
+}
+
+fn trusting() -> Arc<ClientConfig> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let verifier = Arc::new(Trusting(provider.clone()));
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .expect("TLS 1.3");
+    let mut config =
+        config.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
+    config.alpn_protocols = vec![b"damso/1".to_vec()];
+    Arc::new(config)
+}
+
+/// Trusts every server: what a certificate is worth is the SDK's business, and its tests'.
+#[derive(Debug)]
+struct Trusting(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Trusting {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Err(rustls::Error::General("TLS 1.2 is off".to_owned()))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls13_signature(
+            message,
+            cert,
+            dss,
+            &self.0.signature_verification_algorithms,
+        )
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

@@ -1,0 +1,54 @@
+//! A server to test, in this process or as one of its own, with a directory that goes with it.
+
+use std::time::Duration;
+
+use clap::Parser as _;
+use damso::server::{Cli, Config, Server};
+use tempfile::TempDir;
+
+/// How long tokens of tests are good for.
+const GOOD_FOR: Duration = Duration::from_secs(3_600);
+
+/// A server in this process on free ports.
+pub(crate) struct Local {
+    server: Option<Server>,
+    directory: TempDir,
+}
+
+impl Local {
+    /// Starts one with `arguments` beyond its directory and ports.
+    pub(crate) fn start(arguments: &[&str]) -> Self {
+        let directory = TempDir::new().expect("a temporary directory");
+        let server = Server::start(config(directory.path(), arguments)).expect("a server");
+        Self { server: Some(server), directory }
+    }
+
+    /// The connection string of a person.
+    pub(crate) fn string(&self, uid: &str) -> String {
+        let server = self.server.as_ref().expect("a running server");
+        server.connection_string(uid, GOOD_FOR).expect("a uid")
+    }
+
+    /// Stops it as SIGTERM does, and starts another on the same directory.
+    pub(crate) fn restart(&mut self, arguments: &[&str]) {
+        self.server.take().expect("a running server").stop();
+        let config = config(self.directory.path(), arguments);
+        self.server = Some(Server::start(config).expect("a server on the same directory"));
+    }
+}
+
+impl Drop for Local {
+    fn drop(&mut self) {
+        if let Some(server) = self.server.take() {
+            server.stop();
+        }
+    }
+}
+
+fn config(directory: &std::path::Path, arguments: &[&str]) -> Config {
+    let data = directory.join("data");
+    let own = ["damso", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--data"];
+    let own = own.into_iter().map(std::ffi::OsString::from).chain([data.into_os_string()]);
+    let more = arguments.iter().map(std::ffi::OsString::from);
+    Cli::try_parse_from(own.chain(more)).expect("good arguments").config
+}
