@@ -48,6 +48,12 @@ impl FjallLog {
         Ok(Self { partitions, layout })
     }
 
+    /// The database of a partition, for tests that meddle with it.
+    #[cfg(test)]
+    pub(super) fn tables(&self, partition: usize) -> &Tables {
+        &self.partitions[partition].tables
+    }
+
     fn partition(&self, channel: ChannelNo) -> &Partition {
         &self.partitions[partition_of(channel, self.partitions.len())]
     }

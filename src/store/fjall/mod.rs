@@ -15,6 +15,7 @@
 mod committer; //  the one thread that writes
 mod engine;
 mod heads; //      heads that the committer remembers
+mod journal; //    the torn end of the engine's journal, cut before the engine reads it
 mod keeper; //     the thread beside it: watermark, free space
 mod key; //        keys, byte by byte
 mod layout; //     the directory: format, epoch, lock, made aside and renamed

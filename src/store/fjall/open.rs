@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! unfit? -> state: absent (clean) | serving (crashed: copy the journals) | recovering (copied)
-//!        -> recover -> all last groups equal, and not below the watermark -> state: serving
+//!        -> after a crash: cut a torn journal -> recover
+//!        -> all last groups equal, and not below the watermark -> state: serving
 //! ```
 //!
 //! The copy comes first because the engine's recovery truncates a damaged journal: without
@@ -10,8 +11,10 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
+use super::journal::{self, Tail};
 use super::layout::{Layout, failed, sync_directory, write_text};
 use super::options::{JOURNAL_COPIES_MAX, Options};
 use super::row::LastGroup;
@@ -57,8 +60,8 @@ pub(super) fn open(
         Err(why) => return Err(failed("read", &unfit)(why)),
     }
     let state = State { path: directory.join("state") };
-    prepare(&directory, &state)?;
-    open_checked(&directory, options).map_or_else(
+    let crashed = prepare(&directory, &state)?;
+    open_checked(&directory, crashed, options).map_or_else(
         |why| Err(refuse(layout, &directory, why)),
         |(tables, watermark, last)| {
             write_text(&state.path, "serving\n")?;
@@ -67,16 +70,20 @@ pub(super) fn open(
     )
 }
 
-/// Keeps the journals of a crashed run before anything touches them.
-fn prepare(directory: &Path, state: &State) -> Result<(), StoreError> {
-    match fs::read_to_string(&state.path) {
+/// Keeps the journals of a crashed run before anything touches them. Says whether there was one.
+fn prepare(directory: &Path, state: &State) -> Result<bool, StoreError> {
+    let crashed = match fs::read_to_string(&state.path) {
         // An earlier start copied them, and may have changed them since.
-        Ok(text) if text.trim_end() == "recovering" => return Ok(()),
-        Ok(_) => copy_journals(directory)?,
-        Err(why) if why.kind() == io::ErrorKind::NotFound => {}
+        Ok(text) if text.trim_end() == "recovering" => return Ok(true),
+        Ok(_) => {
+            copy_journals(directory)?;
+            true
+        }
+        Err(why) if why.kind() == io::ErrorKind::NotFound => false,
         Err(why) => return Err(failed("read", &state.path)(why)),
-    }
-    write_text(&state.path, "recovering\n")
+    };
+    write_text(&state.path, "recovering\n")?;
+    Ok(crashed)
 }
 
 enum Refused {
@@ -88,6 +95,7 @@ enum Refused {
 
 fn open_checked(
     directory: &Path,
+    crashed: bool,
     options: &Options,
 ) -> Result<(Tables, Watermark, LastGroup), Refused> {
     let path = directory.join("watermark");
@@ -106,7 +114,22 @@ fn open_checked(
         return Err(Refused::Unfit(why));
     };
     let db = directory.join("db");
-    let tables = Tables::open(&db, options).map_err(|why| cannot_open(&db, why))?;
+    if crashed {
+        let tail = journal::cut_torn_end(&db);
+        let tail = tail.map_err(|why| Refused::Failed(failed("read the journal in", &db)(why)))?;
+        if tail != Tail::Clean {
+            tracing::warn!(db = %db.display(), ?tail, "the journal ended within a batch");
+        }
+    }
+    let tables = match catch_unwind(AssertUnwindSafe(|| Tables::open(&db, options))) {
+        Ok(opened) => opened.map_err(|why| cannot_open(&db, why))?,
+        Err(_) => {
+            return Err(Refused::Unfit(format!(
+                "{} is damaged: the engine panicked",
+                db.display()
+            )));
+        }
+    };
     let last = tables.last_groups().map_err(|why| cannot_open(&db, why))?;
     let last = agree(last, durable).map_err(Refused::Unfit)?;
     Ok((tables, watermark, last))

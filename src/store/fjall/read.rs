@@ -154,6 +154,9 @@ struct Page<'a> {
 
 impl Page<'_> {
     /// Reads rows in the order of `seqs`, which they must match without a gap.
+    ///
+    /// The engine's scan looks one row ahead, so damage takes the intact row before it along:
+    /// from the first row that fails, rows are read one by one.
     fn fill(
         &self,
         mut rows: impl Iterator<Item = Guard>,
@@ -161,8 +164,14 @@ impl Page<'_> {
     ) -> Result<Vec<StoredEvent>, StoreError> {
         let mut events = Vec::with_capacity(self.range.rows_max.min(128));
         let mut bytes_left = self.range.bytes_max;
+        let mut scanning = true;
         while let Some(seq) = seqs.next() {
-            let Some(event) = self.next(rows.next(), seq)? else {
+            let mut event = if scanning { self.next(rows.next(), seq)? } else { None };
+            if event.is_none() {
+                scanning = false;
+                event = self::event(self.tables, self.snapshot, self.channel, seq)?;
+            }
+            let Some(event) = event else {
                 if events.is_empty() {
                     return Err(self.damaged(seq, seqs)?);
                 }
