@@ -1,1 +1,48 @@
-//! placeholder
+//! SDK core of damso: connects, resumes, sends once, repairs holes.
+//!
+//! ```no_run
+//! use damso_client::{Client, Content, Draft, Uid, Update};
+//!
+//! # async fn chat() -> Result<(), Box<dyn std::error::Error>> {
+//! let client = Client::connect("damso://localhost:7443?pin=...&token=...".parse()?)?;
+//! let bob = Uid::parse("bob").ok_or("a uid has 1 to 64 bytes")?;
+//! let chat = client.open_direct(&bob).await?;
+//!
+//! let mut hello = client.send(chat.channel, Draft::text("안녕!"))?;
+//! println!("on the server's disk at {}", hello.stored().await?.seq);
+//!
+//! while client.ready().await {
+//!     for update in client.take(100) {
+//!         if let Update::Event(event) = update
+//!             && let Content::Text(text) = event.content
+//!         {
+//!             println!("{}: {text}", event.sender);
+//!         }
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+mod client; // the front: a person on a device
+mod driver; // the background task that owns the socket
+mod error; // what went wrong, and whether to try again
+mod event; // what an app sees
+mod shared; // the machine behind its lock
+mod state; // the connection, as a person sees it
+#[cfg(test)]
+mod loopback_tests;
+mod trust; // whom to believe to be the server
+
+pub use bytes::Bytes;
+pub use client::{Client, Options, SendHandle};
+pub use damso_proto::address::{AddressError, ConnectionString, Pin, Token};
+pub use damso_proto::client::{Cursor, Snapshot, Unsent};
+pub use damso_proto::id::{ChannelNo, Epoch, Key, MessageId, Seq, Uid, UserNo};
+pub use error::{ConnectError, Error, Fault};
+pub use event::{
+    Channel, ChannelKind, Content, Draft, Event, History, Member, Person, Position, System, Update,
+};
+pub use shared::Stored;
+pub use state::{SignedOut, State};
+pub use trust::{PinMismatch, Trust, TrustError};

@@ -15,19 +15,15 @@ use prost::Message as _;
 use prost::encoding::{DecodeContext, decode_key, skip_field};
 
 use super::heard::{EventBytes, Heard};
+use crate::frame::{self, BadLength, Header};
 use crate::id::{Key, RequestId};
+use crate::limits::{FRAME_BYTES_CEILING, FRAME_BYTES_MAX, LOGIN_LIMIT};
 use crate::time::Moment;
 use crate::wire;
 use crate::wire::client_frame::Kind;
 
-/// How long a server may take from Hello to Welcome.
-const LOGIN_LIMIT: Duration = Duration::from_secs(10);
 /// How long a server may take to answer after the network changed.
 const NETWORK_PROBE_LIMIT: Duration = Duration::from_secs(2);
-/// Largest frame that a server may send unless its Welcome allows itself more.
-const FRAME_BYTES_FLOOR: u32 = 64 * 1024;
-/// Largest frame whatever Welcome says.
-const FRAME_BYTES_CEILING: u32 = 16 * 1024 * 1024;
 /// Heartbeat and idle limit where Welcome names none, and the least that it may name.
 const HEARTBEAT_MS_DEFAULT: u32 = 60_000;
 const HEARTBEAT_MS_MIN: u32 = 1_000;
@@ -35,8 +31,6 @@ const HEARTBEAT_MS_MIN: u32 = 1_000;
 const EVENT_TAG: u8 = 1 << 3 | 2;
 /// Below it, `ServerFrame` has only members of its `oneof`.
 const FIRST_TAG_BESIDE_KINDS: u32 = 13;
-/// No varint of 64 bits is longer.
-const VARINT_BYTES_MAX: usize = 10;
 
 /// The client's end of one connection.
 #[derive(Debug)]
@@ -105,14 +99,9 @@ pub enum Fault {
     /// Bytes that are no frame.
     #[error("the server sent bytes that are no frame: {0}")]
     Malformed(#[from] DecodeError),
-    /// A frame longer than agreed.
-    #[error("the server announced a frame of {bytes} bytes; at most {max} were agreed")]
-    TooLarge {
-        /// Its length as announced.
-        bytes: u64,
-        /// The agreed most.
-        max: u32,
-    },
+    /// A length that no frame may have.
+    #[error("the server sent no frame: {0}")]
+    BadLength(#[from] BadLength),
     /// A frame that does not belong here.
     #[error("the server sent {0}")]
     Unexpected(&'static str),
@@ -149,7 +138,7 @@ impl ClientConn {
         let line = Line {
             stage: Stage::LoggingIn,
             spent: false,
-            frame_bytes_max: FRAME_BYTES_FLOOR,
+            frame_bytes_max: FRAME_BYTES_MAX,
             heartbeat_ms: HEARTBEAT_MS_DEFAULT,
             idle_ms: HEARTBEAT_MS_DEFAULT * 5 / 2,
             next_request: 1,
@@ -264,13 +253,14 @@ impl ClientConn {
                 return Ok(Found::Nothing);
             }
             if self.left.is_empty() {
-                let Some((header, body)) = self.line.header(input)? else {
+                let Some(header) = self.line.header(input)? else {
                     self.left.extend_from_slice(input);
                     *input = &[];
                     return Ok(Found::Nothing);
                 };
-                if let Some(frame) = input.get(header..header + body) {
-                    *input = &input[header + body..];
+                let end = header.length_bytes + header.body_bytes;
+                if let Some(frame) = input.get(header.length_bytes..end) {
+                    *input = &input[end..];
                     if frame.is_empty() {
                         continue;
                     }
@@ -288,15 +278,16 @@ impl ClientConn {
                         *input = rest;
                     }
                 },
-                Some((header, body)) => {
-                    let missing = (header + body).saturating_sub(self.left.len());
+                Some(Header { length_bytes, body_bytes }) => {
+                    let end = length_bytes + body_bytes;
+                    let missing = end.saturating_sub(self.left.len());
                     let (taken, rest) = input.split_at(missing.min(input.len()));
                     self.left.extend_from_slice(taken);
                     *input = rest;
                     if taken.len() < missing {
                         return Ok(Found::Nothing);
                     }
-                    return Ok(Found::Left { from: header });
+                    return Ok(Found::Left { from: length_bytes });
                 }
             }
         }
@@ -311,26 +302,14 @@ enum Found<'i> {
 }
 
 impl Line {
-    /// Lengths of the first frame's header and body. `None`: the header is not whole yet.
-    fn header(&self, bytes: &[u8]) -> Result<Option<(usize, usize)>, Fault> {
-        let mut rest = bytes;
-        let length = match prost::encoding::decode_varint(&mut rest) {
-            Ok(length) => length,
-            // A varint that is cut off is waited for; one that never ends is none.
-            Err(_) if bytes.len() < VARINT_BYTES_MAX => return Ok(None),
-            Err(no_varint) => return Err(no_varint.into()),
-        };
-        let max = self.frame_bytes_max;
-        match usize::try_from(length) {
-            Ok(body) if length <= max.into() => Ok(Some((bytes.len() - rest.len(), body))),
-            _ => Err(Fault::TooLarge { bytes: length, max }),
-        }
+    fn header(&self, bytes: &[u8]) -> Result<Option<Header>, Fault> {
+        Ok(frame::header(bytes, self.frame_bytes_max)?)
     }
 
-    fn heard<'a>(&mut self, frame: &'a [u8]) -> Result<Heard<'a>, Fault> {
-        let heard = match event_of(frame)? {
+    fn heard<'a>(&mut self, body: &'a [u8]) -> Result<Heard<'a>, Fault> {
+        let heard = match event_of(body)? {
             Some(event) => Heard::Event(event),
-            None => Heard::of(wire::ServerFrame::decode(frame)?),
+            None => Heard::of(wire::ServerFrame::decode(body)?),
         };
         self.step(&heard)?;
         Ok(heard)
@@ -362,7 +341,7 @@ impl Line {
         self.idle_ms = or_default(welcome.idle_limit_ms, self.heartbeat_ms.saturating_mul(5) / 2)
             .max(self.heartbeat_ms.saturating_mul(2));
         let frame_bytes = welcome.limits.as_ref().map_or(0, |limits| limits.frame_bytes);
-        self.frame_bytes_max = frame_bytes.clamp(FRAME_BYTES_FLOOR, FRAME_BYTES_CEILING);
+        self.frame_bytes_max = frame_bytes.clamp(FRAME_BYTES_MAX, FRAME_BYTES_CEILING);
     }
 
     fn probe(&mut self, until: Moment, now: Moment, out: &mut Vec<u8>) {

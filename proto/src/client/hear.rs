@@ -107,9 +107,6 @@ impl Replica {
         self.page_rows =
             if limits.page_rows == 0 { PAGE_ROWS_MAX } else { limits.page_rows }.min(PAGE_ROWS_MAX);
         self.dial.welcome(welcome);
-        let own = ChannelNo::self_of(user);
-        let epoch = self.epoch_new;
-        self.copies.entry(own).or_insert_with(|| ChannelCopy::placed(own, Seq::ZERO, epoch));
         // What was never on a wire may still get another key: this clock or that one was wrong.
         let server_ms = welcome.server_time_ms;
         let useless = |key: Key| {
@@ -236,7 +233,10 @@ impl Replica {
                 copy.place(Seq::new(first.max(visible)), inbox, early);
                 copy.known = copy.known.max(to).max(head);
             }
-            Stands::FloorRaised => copy.floor(from, inbox, early),
+            Stands::FloorRaised => {
+                copy.floor(from, inbox, early);
+                copy.known = copy.known.max(to).max(head);
+            }
             Stands::RolledBack => {
                 copy.roll_back(to, head, inbox, early);
                 copy.epoch = epoch;

@@ -1,14 +1,21 @@
 //! Resume frames: what this client already has, in as few bytes as it takes.
 
 use crate::id::{ChannelNo, Epoch, Seq};
+use crate::limits::{
+    RESUME_CURSORS_PER_FRAME_MAX, RESUME_FRAMES_MAX,
+    RESUME_PENDING_PER_FRAME_MAX as PENDING_PER_FRAME,
+};
 use crate::wire;
 
 /// Cursors of a frame. Even with the longest varints such a frame stays below 64 KiB.
 const CURSORS_PER_FRAME: usize = 2_048;
-/// Pending sends of a frame, as the protocol bounds them.
-const PENDING_PER_FRAME: usize = 256;
 /// Pending sends of a resume; others are repeated with their keys once it is over.
 pub(super) const PENDING_MAX: usize = 4 * PENDING_PER_FRAME;
+/// Frames of a resume. Channels for which there is no room come as new ones.
+const FRAMES_MAX: usize = RESUME_FRAMES_MAX as usize;
+
+const _: () = assert!(CURSORS_PER_FRAME <= RESUME_CURSORS_PER_FRAME_MAX);
+const _: () = assert!(PENDING_MAX <= PENDING_PER_FRAME * FRAMES_MAX);
 
 /// Where one channel stands: its last contiguous seq, and the epoch that this belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -31,6 +38,8 @@ pub(super) fn frames(
     let of_one_epoch = cursors.chunk_by(|a, b| a.epoch == b.epoch);
     let mut frames: Vec<wire::Resume> =
         of_one_epoch.flat_map(|cursors| cursors.chunks(CURSORS_PER_FRAME)).map(frame).collect();
+    // The newest epoch stands last, and matters most.
+    frames.drain(..frames.len().saturating_sub(FRAMES_MAX));
     for (at, pending) in pending.chunks(PENDING_PER_FRAME).enumerate() {
         if at == frames.len() {
             frames.push(wire::Resume { epoch: epoch.get(), ..Default::default() });

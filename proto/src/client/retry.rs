@@ -1,26 +1,29 @@
-//! What a code means for a client that may be older than it.
+//! What a refusal or a close means for a client: its number's range decides.
 
+use crate::code::{Code, Next, Retry};
+
+/// Whether the client comes back by itself after a close.
 pub(super) fn reconnects_after(close_code: u32) -> bool {
-    close_code < 200
+    match Next::of_number(close_code) {
+        Next::ReconnectNow | Next::ReconnectLater | Next::ReconnectAt => true,
+        Next::LogIn | Next::Stop => false,
+    }
 }
 
+/// Whether the same request, with the same key, may succeed later.
 pub(super) fn may_succeed_later(code: u32) -> bool {
-    (200..300).contains(&code)
+    match Retry::of_number(code) {
+        Retry::Later | Retry::SameKey => true,
+        Retry::Never | Retry::LogIn | Retry::Upgrade => false,
+    }
 }
 
+/// Whether the server cannot know any more what became of the key.
 pub(super) fn is_key_expired(code: u32) -> bool {
-    code == 107
+    code == Code::KeyExpired.number()
 }
 
+/// Whether what was asked for is not there for this person.
 pub(super) fn is_not_found(code: u32) -> bool {
-    code == 102
-}
-
-#[cfg(test)]
-pub(super) mod tests {
-    pub(in crate::client) const LATER: u32 = 200;
-    pub(in crate::client) const NOT_FOUND: u32 = 102;
-    pub(in crate::client) const KEY_EXPIRED: u32 = 107;
-    pub(in crate::client) const GOING_AWAY: u32 = 100;
-    pub(in crate::client) const TOKEN_EXPIRED: u32 = 300;
+    code == Code::NotFound.number()
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use prost::Message as _;
 
+use crate::code::Code;
 use crate::id::{ID_EPOCH_MS, Key};
 use crate::wire;
 use crate::wire::client_frame::Kind;
@@ -235,7 +236,7 @@ impl ModelServer {
     fn send(&mut self, id: u64, key: &[u8], send: wire::Send) {
         assert!(Key::parse(key).is_some(), "a send without a key");
         if self.mood.overloaded {
-            let code = super::super::retry::tests::LATER;
+            let code = Code::Overloaded.number();
             let refusal = wire::Refusal { code, retry_after_ms: 200, ..Default::default() };
             return self.say(Said::Refusal(refusal), id, false);
         }
@@ -253,7 +254,7 @@ impl ModelServer {
 
     fn page(&mut self, id: u64, read: wire::ReadHistory) {
         let Some(log) = self.logs.get(&read.channel).filter(|log| log.mine) else {
-            let code = super::super::retry::tests::NOT_FOUND;
+            let code = Code::NotFound.number();
             let refusal = wire::Refusal { code, ..Default::default() };
             return self.say(Said::Refusal(refusal), id, false);
         };
@@ -336,7 +337,7 @@ impl ModelServer {
         }
         let behind = self.mood.far_behind && cursor.is_some();
         let state = match cursor {
-            None if channel != SELF => State::New,
+            None => State::New,
             _ if behind => State::Behind,
             _ => State::Tail,
         };

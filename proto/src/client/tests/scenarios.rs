@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::model_server::{Mood, SELF, USER};
 use super::random_schedules::World;
 use crate::client::{Answer, AskError, News, SendOutcome, SignedOut, State, Told};
+use crate::code::{CloseCode, Code};
 use crate::id::{ChannelNo, Seq};
 use crate::wire;
 use crate::wire::client_frame::Kind;
@@ -148,7 +149,7 @@ fn a_key_that_the_server_forgot_is_unknown_only_if_it_was_ever_sent() {
     let mut world = online(8);
     world.send(10);
     let refuse = |world: &mut World, id| {
-        let code = crate::client::retry::tests::KEY_EXPIRED;
+        let code = Code::KeyExpired.number();
         let refusal = wire::Refusal { code, ..Default::default() };
         world.server.say(Said::Refusal(refusal), id, false);
     };
@@ -203,7 +204,7 @@ fn a_closing_says_whether_and_when_to_come_back() {
         Said::Closing(wire::Closing { code, retry_after_ms, address, ..Default::default() })
     };
     let before = world.now().at;
-    world.server.say(closing(crate::client::retry::tests::GOING_AWAY, 5_000), 0, false);
+    world.server.say(closing(CloseCode::GoingAway.number(), 5_000), 0, false);
     world.network(100_000);
     match world.replica.state() {
         State::Backoff { retry_at, .. } => {
@@ -217,7 +218,7 @@ fn a_closing_says_whether_and_when_to_come_back() {
     assert_eq!(world.replica.next_dial(world.now()), Some(Some("other:1".into())));
 
     let mut world = online(11);
-    world.server.say(closing(crate::client::retry::tests::TOKEN_EXPIRED, 0), 0, false);
+    world.server.say(closing(CloseCode::TokenExpired.number(), 0), 0, false);
     world.network(100_000);
     let state = world.replica.state();
     assert!(matches!(state, State::SignedOut(SignedOut::Closed { .. })), "{state:?}");
