@@ -28,10 +28,10 @@ mod client; // the front: a person on a device
 mod driver; // the background task that owns the socket
 mod error; // what went wrong, and whether to try again
 mod event; // what an app sees
-mod shared; // the machine behind its lock
-mod state; // the connection, as a person sees it
 #[cfg(test)]
 mod loopback_tests;
+mod shared; // the machine behind its lock
+mod state; // the connection, as a person sees it
 mod trust; // whom to believe to be the server
 
 pub use bytes::Bytes;

@@ -12,8 +12,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::trust::tests::{identity, server_config};
-use crate::{Client, ConnectionString, Content, Draft, Error, Options, SignedOut, State, Update};
 use crate::{ChannelNo, Pin, Seq, Token, Uid};
+use crate::{Client, ConnectionString, Content, Draft, Error, Options, SignedOut, State, Update};
 
 const CHANNEL: u64 = 4;
 
@@ -47,8 +47,7 @@ impl Server {
                 other => panic!("{other:?}"),
             }
         }
-        let welcome =
-            wire::Welcome { user: 7, uid: "me".into(), epoch: 1, ..Default::default() };
+        let welcome = wire::Welcome { user: 7, uid: "me".into(), epoch: 1, ..Default::default() };
         peer.say(Said::Welcome(welcome), 0).await;
         peer
     }
@@ -132,9 +131,8 @@ fn a_send_survives_a_server_that_dies_before_it_answers() {
     block_on(async {
         let server = Server::start().await;
         let client = Client::connect(server.address.clone()).expect("a client");
-        let mut handle = client
-            .send(ChannelNo::new(CHANNEL), Draft::text("once"))
-            .expect("room in the outbox");
+        let mut handle =
+            client.send(ChannelNo::new(CHANNEL), Draft::text("once")).expect("room in the outbox");
         let mut peer = server.accept().await;
         let first = peer.next().await.expect("the send");
         drop(peer);
@@ -142,8 +140,7 @@ fn a_send_survives_a_server_that_dies_before_it_answers() {
         let pending = &peer.resume.last().expect("a resume").pending;
         assert_eq!(pending[0].key, first.key, "the same key, in question");
         let channel = CHANNEL;
-        let outcome =
-            wire::Outcome { channel, key: first.key, seq: 3, id: 9, expired: false };
+        let outcome = wire::Outcome { channel, key: first.key, seq: 3, id: 9, expired: false };
         peer.say(Said::Outcomes(wire::Outcomes { outcomes: vec![outcome] }), 0).await;
         let stored = handle.stored().await.expect("an outcome");
         assert_eq!((stored.seq, stored.duplicate), (Seq::new(3), true));
@@ -193,7 +190,7 @@ fn a_snapshot_goes_on_in_another_process() {
         assert_eq!(unsent.iter().map(|it| it.key()).collect::<Vec<_>>(), [handle.key()]);
         let mut peer = server.accept().await;
         let resume = peer.resume.remove(0);
-        assert_eq!((resume.channel_delta, resume.seq), (vec![CHANNEL, 11], vec![2, 0]));
+        assert_eq!((resume.channel_delta, resume.seq), (vec![CHANNEL], vec![2]));
         peer.say(Said::Resumed(wire::Resumed::default()), 0).await;
         let again = peer.next().await.expect("the send again");
         peer.say(Said::Ack(wire::Ack { seq: 3, id: 3, ..Default::default() }), again.id).await;

@@ -179,4 +179,4 @@ fn pin_of(certificate: &ParsedCertificate<'_>) -> Pin {
 
 #[cfg(test)]
 #[path = "trust_tests.rs"]
-mod tests;
+pub(crate) mod tests;
