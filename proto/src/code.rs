@@ -119,7 +119,7 @@ codes! {
         Overloaded = 1201, "overloaded";
         /// A fault of the server's.
         Internal = 1202, "internal";
-        /// No Hello in time.
+        /// Hello, or the last Resume behind it, did not come in time.
         LoginLate = 1203, "login_late";
         /// The person has as many connections as there may be.
         TooManyConnections = 1204, "too_many_connections";

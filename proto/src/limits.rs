@@ -21,13 +21,15 @@ pub const REQUESTS_IN_FLIGHT_MAX: u16 = 32;
 pub const RESUME_CURSORS_PER_FRAME_MAX: usize = 4_096;
 /// Pending sends in one Resume frame.
 pub const RESUME_PENDING_PER_FRAME_MAX: usize = 256;
+/// Longest trace context that is passed on; a longer one is dropped. W3C's has 55 bytes.
+pub const TRACEPARENT_BYTES_MAX: usize = 128;
 /// Most Resume frames of one login.
 pub const RESUME_FRAMES_MAX: u8 = 16;
 /// A server that heard nothing for so long asks whether anyone is there.
 pub const PROBE_AFTER: Duration = Duration::from_secs(60);
 /// A server that heard nothing for so long closes.
 pub const IDLE_LIMIT: Duration = Duration::from_secs(150);
-/// How long a client may take to its Hello.
+/// How long a client may take to its Hello, and after Welcome to the last of its Resume frames.
 pub const LOGIN_LIMIT: Duration = Duration::from_secs(10);
 
 const _: () = assert!(FRAME_BEFORE_LOGIN_BYTES_MAX < FRAME_BYTES_MAX);
