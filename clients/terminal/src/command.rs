@@ -1,0 +1,164 @@
+//! What a line of input asks for.
+
+use damso_client::Uid;
+
+/// Rows that `/history` shows unless it is told otherwise, and at most.
+const HISTORY_ROWS: u32 = 20;
+const HISTORY_ROWS_MAX: u32 = 100_000;
+
+/// One line of input.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) enum Command {
+    /// Nothing: an empty line.
+    Nothing,
+    /// A text for the current channel.
+    Say(String),
+    Channels,
+    Direct(Uid),
+    Group {
+        name: String,
+        uids: Vec<Uid>,
+    },
+    /// To the channel of this place in the list, from 1.
+    Switch(usize),
+    Add(Uid),
+    Remove(Uid),
+    Leave,
+    Members,
+    History(u32),
+    State,
+    Help,
+    Quit,
+}
+
+/// What `/help` says.
+pub(crate) const HELP: &str = "\
+text                   send it to the current channel (//text sends /text)
+/direct UID            chat with one person
+/group NAME UID...     make a group
+/channels              list my channels, numbered
+/switch N              go to channel N of that list
+/history [N]           show the last N messages (20)
+/members               who is in this group
+/add UID               let someone into this group (owners)
+/remove UID            put someone out of this group (owners)
+/leave                 leave this group
+/state                 how the connection stands
+/quit                  end, once everything is sent";
+
+impl Command {
+    /// Reads a line. `Err`: how the command is used.
+    pub(crate) fn parse(line: &str) -> Result<Self, &'static str> {
+        let line = line.trim_end_matches(['\r', '\n']);
+        let Some(command) = line.strip_prefix('/') else {
+            let blank = line.trim().is_empty();
+            return Ok(if blank { Self::Nothing } else { Self::Say(line.into()) });
+        };
+        if command.starts_with('/') {
+            return Ok(Self::Say(command.into()));
+        }
+        let mut words = command.split_whitespace();
+        let name = words.next().unwrap_or_default();
+        let words: Vec<&str> = words.collect();
+        match (name, &words[..]) {
+            ("channels", []) => Ok(Self::Channels),
+            ("direct", [uid]) => Ok(Self::Direct(parse_uid(uid)?)),
+            ("direct", _) => Err("/direct UID"),
+            ("group", [name, uids @ ..]) => {
+                let uids = uids.iter().map(|uid| parse_uid(uid)).collect::<Result<_, _>>()?;
+                Ok(Self::Group { name: (*name).into(), uids })
+            }
+            ("group", []) => Err("/group NAME UID..."),
+            ("switch", [number]) => match number.parse() {
+                Ok(number) if number > 0 => Ok(Self::Switch(number)),
+                _ => Err("/switch N, where N is a number that /channels shows"),
+            },
+            ("switch", _) => Err("/switch N"),
+            ("add", [uid]) => Ok(Self::Add(parse_uid(uid)?)),
+            ("add", _) => Err("/add UID"),
+            ("remove", [uid]) => Ok(Self::Remove(parse_uid(uid)?)),
+            ("remove", _) => Err("/remove UID"),
+            ("leave", []) => Ok(Self::Leave),
+            ("members", []) => Ok(Self::Members),
+            ("history", []) => Ok(Self::History(HISTORY_ROWS)),
+            ("history", [rows]) => match rows.parse() {
+                Ok(rows @ 1..=HISTORY_ROWS_MAX) => Ok(Self::History(rows)),
+                _ => Err("/history N, where N is from 1 to 100000"),
+            },
+            ("state", []) => Ok(Self::State),
+            ("help" | "?", _) => Ok(Self::Help),
+            ("quit" | "exit", []) => Ok(Self::Quit),
+            _ => Err("no such command; /help lists them"),
+        }
+    }
+}
+
+fn parse_uid(text: &str) -> Result<Uid, &'static str> {
+    Uid::parse(text).ok_or("a uid has 1 to 64 bytes and no control characters")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn uid(text: &str) -> Uid {
+        Uid::parse(text).expect("a uid")
+    }
+
+    #[test]
+    fn a_line_is_a_text_unless_it_begins_with_a_slash() {
+        let say = |text: &str| Ok(Command::Say(text.into()));
+        let cases = [
+            ("안녕", say("안녕")),
+            ("  keeps its blanks ", say("  keeps its blanks ")),
+            ("//shrug", say("/shrug")),
+            ("a /quit", say("a /quit")),
+            ("   ", Ok(Command::Nothing)),
+            ("", Ok(Command::Nothing)),
+            ("dos\r\n", say("dos")),
+        ];
+        for (line, expected) in cases {
+            assert_eq!(Command::parse(line), expected, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn a_command_is_read_with_its_words() {
+        let group = |uids: Vec<Uid>| Ok(Command::Group { name: "tea".into(), uids });
+        let cases = [
+            ("/direct bob", Ok(Command::Direct(uid("bob")))),
+            ("/direct  auth0|5f7c ", Ok(Command::Direct(uid("auth0|5f7c")))),
+            ("/group tea", group(Vec::new())),
+            ("/group tea bob 민수", group(vec![uid("bob"), uid("민수")])),
+            ("/switch 2", Ok(Command::Switch(2))),
+            ("/history", Ok(Command::History(HISTORY_ROWS))),
+            ("/history 500", Ok(Command::History(500))),
+            ("/add bob", Ok(Command::Add(uid("bob")))),
+            ("/remove bob", Ok(Command::Remove(uid("bob")))),
+            ("/quit", Ok(Command::Quit)),
+        ];
+        for (line, expected) in cases {
+            assert_eq!(Command::parse(line), expected, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn a_command_that_is_none_says_how_it_is_used() {
+        let long = format!("/direct {}", "x".repeat(65));
+        let lines =
+            ["/", "/nonsense", "/direct", "/direct a b", "/group", "/switch 0", "/switch x"];
+        for line in lines.into_iter().chain(["/history 0", "/history -1", "/leave now", &long]) {
+            assert!(Command::parse(line).is_err(), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn every_command_of_the_help_is_one() {
+        let commands = HELP.lines().filter_map(|line| line.split_whitespace().next());
+        for command in commands.filter(|word| word.starts_with('/')) {
+            let with_uid = Command::parse(&format!("{command} 1"));
+            let known = Command::parse(command).is_ok() || with_uid.is_ok();
+            assert!(known, "{command}");
+        }
+    }
+}
