@@ -53,7 +53,8 @@ impl Driver {
                 }
                 Err(error) => {
                     tracing::debug!(server = %self.address, %error, "cannot connect");
-                    self.lost(format!("cannot reach {}: {error}", self.address.authority()));
+                    let (authority, error) = (self.address.authority(), reason(&error));
+                    self.lost(format!("cannot connect to {authority}: {error}"));
                 }
             }
         }
@@ -154,6 +155,16 @@ async fn read(reader: &mut Reader, into: &mut [u8]) -> io::Result<usize> {
         // A server that was killed says no goodbye.
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(0),
         other => other,
+    }
+}
+
+/// What went wrong, without the names of the layers that it came through.
+fn reason(error: &io::Error) -> String {
+    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match tls {
+        Some(rustls::Error::Other(other)) => other.0.to_string(),
+        Some(tls) => tls.to_string(),
+        None => error.to_string(),
     }
 }
 

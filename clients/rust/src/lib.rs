@@ -46,3 +46,8 @@ pub use event::{
 pub use shared::Stored;
 pub use state::{SignedOut, State};
 pub use trust::{PinMismatch, Trust, TrustError};
+
+/// The examples of the README compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

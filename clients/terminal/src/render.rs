@@ -86,7 +86,13 @@ pub(crate) fn event_line(event: &Event, names: &impl Names) -> Option<String> {
 fn system_text(system: &System, names: &impl Names) -> Option<String> {
     match system {
         System::Created { by, members } => {
-            Some(format!("{} made this channel with {}", names.of(*by), names.list(members)))
+            let others: Vec<UserNo> = members.iter().copied().filter(|user| user != by).collect();
+            let with = if others.is_empty() {
+                String::new()
+            } else {
+                format!(" with {}", names.list(&others))
+            };
+            Some(format!("{} made this channel{with}", names.of(*by)))
         }
         System::MembersAdded { by, members } => {
             Some(format!("{} added {}", names.of(*by), names.list(members)))
@@ -195,6 +201,13 @@ mod tests {
             (
                 Content::Custom { name: "poll/1".into(), body: vec![1, 2].into() },
                 Some("[01:02:03Z] alice sent poll/1 (2 bytes)"),
+            ),
+            (
+                Content::System(System::Created {
+                    by: UserNo::new(1),
+                    members: vec![UserNo::new(1), UserNo::new(2)],
+                }),
+                Some("[01:02:03Z] * alice made this channel with bob"),
             ),
             (Content::Unknown, None),
         ];
