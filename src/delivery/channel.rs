@@ -26,60 +26,15 @@ use prost::Message as _;
 use super::keys::{KeyWindow, Known};
 use super::mail::{Answer, Change, ChangeKind, Found, Origin, Refusal, Submission, Work};
 use super::settle::Settling;
-use crate::model::body::BodyHash;
+use super::stage::{
+    Admitted, Mint, RowOut, Stage, Step, Told, duplicate_of, row_key, tell_settled,
+};
 use crate::model::event::{EncodedEvent, Place};
 use crate::model::limits;
 use crate::model::rights::{self, Kind, Op, RightsChange, RightsDelta, Role};
 use crate::runtime::route::Route;
 use crate::store::directory::{OutboxId, OutboxRow};
 use crate::store::log::{Capabilities, KeyRow, NewEvent, NewKey, Run};
-
-/// What the channel waits for.
-pub(super) enum Stage {
-    /// The stores are being read.
-    Opening,
-    /// Nothing: the next work may begin.
-    Ready,
-    /// A run is with the committer.
-    InFlight,
-    /// The store is asked for keys older than the window.
-    LookingUp(Vec<NewKey>),
-    /// The directory decides a command.
-    Changing(Change),
-    /// A run's outcome is unknown; the store is being read again.
-    Resolving(Run, u8),
-}
-
-/// What to do next, for the owner to carry out.
-#[derive(Debug)]
-pub(super) enum Step {
-    /// Nothing can be done now.
-    Wait,
-    /// Hand this run to the store.
-    Append(Run),
-    /// Ask the store for these keys.
-    LookUp(Vec<NewKey>),
-    /// Ask the directory; the event of the change will stand at this seq.
-    Change(Seq),
-}
-
-/// What the outside hears while a step is made.
-pub(super) enum Told {
-    /// Answer a request.
-    Answer(Route, super::mail::Outcome),
-    /// Take a row to its log's owner.
-    Row(Box<OutboxRow>, Origin),
-    /// A row stands in its log, or not; its origin waits.
-    RowStored(Origin, OutboxId, bool),
-    /// Rows that the directory may forget.
-    Forget(Vec<OutboxId>),
-}
-
-/// Mints ids above the channel's last one.
-pub(super) trait Mint {
-    /// The next id, above `last`.
-    fn mint_above(&mut self, last: MessageId) -> MessageId;
-}
 
 /// See the module's text.
 pub(super) struct Channel {
@@ -102,12 +57,6 @@ pub(super) struct Channel {
     settling: Settling,
     /// The store refused: nothing is appended before this.
     paused_until: Moment,
-}
-
-struct RowOut {
-    seq: Seq,
-    row: Box<OutboxRow>,
-    settling: Origin,
 }
 
 impl Channel {
@@ -508,34 +457,4 @@ impl Channel {
         });
         asked.filter(|key| matches!(keys.ask(key, None), Known::AskStore)).collect()
     }
-}
-
-enum Admitted {
-    /// Give it a place.
-    Yes,
-    /// Its sender has the answer, or will have it with the first copy's.
-    Answered,
-    /// A row that is stored already.
-    Known,
-    /// The store, or the outcome of the run, must be known first.
-    Later,
-}
-
-fn duplicate_of(row: &KeyRow) -> Answer {
-    let (seq, id) = (row.seq, row.id);
-    let zero = std::time::Duration::ZERO;
-    Answer::Sent { seq, id, duplicate: true, queued: zero, committed: zero }
-}
-
-/// The system's own scope: rows are known by their key, whatever their body.
-fn row_key(row: &OutboxRow) -> NewKey {
-    NewKey { user: UserNo::default(), key: row.key, body: BodyHash(0) }
-}
-
-fn tell_settled(settled: Option<super::settle::Settled>, told: &mut Vec<Told>) {
-    let Some(settled) = settled else { return };
-    for route in settled.routes {
-        told.push(Told::Answer(route, settled.outcome.clone()));
-    }
-    told.push(Told::Forget(settled.rows));
 }

@@ -28,7 +28,8 @@ mod mail; //    what shards tell each other
 mod owner; //   the channels ordered here
 mod post; //    mailboxes out, and the store's sink
 mod settle; //  a change of rights until every shard knows it
-mod shard; //   the room itself: mail in, answers out
+mod shard;
+mod stage; //   what a channel waits for, and does next //   the room itself: mail in, answers out
 
 pub use home::{Arrival, LoadTicket};
 pub use mail::{

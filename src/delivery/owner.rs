@@ -7,9 +7,10 @@ use damso_proto::time::Moment;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
-use super::channel::{Channel, Mint, Stage, Step, Told};
+use super::channel::Channel;
 use super::mail::{ChangeKind, Found, Mail, OpenError, Origin, Refusal, Work};
 use super::post::Post;
+use super::stage::{Mint, Stage, Step, Told};
 use crate::model::limits;
 use crate::runtime::clock::Clock;
 use crate::runtime::door::Door;

@@ -1,37 +1,42 @@
 //! What a newcomer reads after the start, and `damso token`.
 
-use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use super::config::{Config, TokenArgs};
 use super::identity::{Identity, IdentityError};
-use super::running::Server;
 
 /// The two people of the first minute.
 const PEOPLE: [&str; 2] = ["alice", "bob"];
 /// How long their tokens are good for.
 const GOOD_FOR: Duration = Duration::from_secs(30 * 24 * 3_600);
 
+/// What a newcomer needs to know of a server that serves.
+pub(super) struct Facts<'a> {
+    pub(super) address: SocketAddr,
+    pub(super) admin: SocketAddr,
+    pub(super) data: &'a Path,
+    pub(super) identity: &'a Identity,
+}
+
 /// What stands on the terminal once the server serves.
-pub(super) fn greeting(server: &Server) -> String {
-    let mut text = format!(
-        "damso {}\nlistening on {}\nadmin page http://{}\ndata in {}\n",
-        env!("CARGO_PKG_VERSION"),
-        server.address(),
-        server.admin_address(),
-        server.data().display(),
-    );
+pub(super) fn greeting(facts: &Facts<'_>) -> String {
+    let Facts { address, admin, data, identity } = facts;
+    let version = env!("CARGO_PKG_VERSION");
+    let mut text = format!("damso {version}\nlistening on {address}\nadmin page http://{admin}\n");
+    text.push_str(&format!("data in {}\n", data.display()));
     let strings: Vec<_> = PEOPLE
         .iter()
-        .filter_map(|uid| Some((uid, server.connection_string(uid, GOOD_FOR)?)))
+        .filter_map(|uid| Some((uid, identity.connection_string(*address, uid, GOOD_FOR)?)))
         .collect();
     if strings.is_empty() {
         return text;
     }
     text.push_str("\nTwo people can chat now, each in a terminal of their own:\n");
     for (uid, string) in strings {
-        // Writing into a String does not fail.
-        let _ = write!(text, "\n  {uid}\n  cargo run --release -p damso-chat -- '{string}'\n");
+        let line = format!("\n  {uid}\n  cargo run --release -p damso-chat -- '{string}'\n");
+        text.push_str(&line);
     }
     text.push_str("\nMore people: damso token --user NAME. Stop with Ctrl-C.\n");
     text

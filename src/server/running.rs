@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::config::Config;
-use super::greeting;
+use super::greeting::{self, Facts};
 use super::identity::Identity;
 use crate::runtime::shutdown::{Phase, Shutdown};
 use crate::store::log::ChannelLog;
@@ -50,7 +50,12 @@ impl Server {
 
     /// What a newcomer reads after the start.
     pub fn greeting(&self) -> String {
-        greeting::greeting(self)
+        greeting::greeting(&Facts {
+            address: self.address,
+            admin: self.admin,
+            data: &self.config.data,
+            identity: &self.identity,
+        })
     }
 
     /// Waits for SIGTERM or SIGINT.
