@@ -176,7 +176,8 @@ pub struct Opened {
     pub head: Head,
     /// Every key of the channel made at or after `keys_from_ms`, oldest first.
     pub keys: Vec<KeyRow>,
-    /// The horizon of `keys`, milliseconds since 1970. Older keys: ask [`ChannelLog::find_key`].
+    /// The horizon of `keys`, milliseconds since 1970; later than the one asked for where there
+    /// would be too many. Older keys: ask [`ChannelLog::find_key`].
     pub keys_from_ms: u64,
 }
 
@@ -364,7 +365,8 @@ pub trait ChannelLog: Send + Sync {
     /// The committed heads of many channels, in the order asked.
     ///
     /// # Errors
-    /// [`StoreError::Io`]; asking again is safe.
+    /// [`StoreError::Io`]; asking again is safe. [`StoreError::Damaged`] names the first channel
+    /// whose head is; ask for the others without it.
     fn heads(&self, channels: &[ChannelNo]) -> Result<Vec<Head>, StoreError>;
 
     /// Looks a key up that may be older than [`Opened::keys_from_ms`].

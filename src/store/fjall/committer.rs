@@ -65,6 +65,7 @@ impl Committer {
 
     /// Commits until the queue is closed or a commit fails.
     pub(super) fn run(mut self) {
+        let _stop = StopOnPanic(self.queue.clone());
         self.raise_priority();
         loop {
             let empty = self.taken.is_empty();
@@ -110,6 +111,8 @@ impl Committer {
         self.queue.commit_ended();
         let (events, bytes) = (group.events, group.bytes);
         if let Err(reason) = outcome {
+            // First of all nothing more is taken: whoever hears of the unknown runs may ask.
+            self.queue.stop(reason.clone());
             self.unknown(group.runs, &reason);
             return Err(reason);
         }
@@ -246,6 +249,17 @@ impl Committer {
         for run in self.taken.drain(..) {
             self.queue.metrics.refused_stopped.increment(1);
             self.queue.undone(run, Undone::Refused(why.clone()));
+        }
+    }
+}
+
+/// A sink that panics must not leave appends waiting for a thread that is gone.
+struct StopOnPanic(Arc<Queue>);
+
+impl Drop for StopOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.stop("the committer panicked".to_owned());
         }
     }
 }

@@ -150,10 +150,11 @@ impl Queue {
 
     /// Takes no more writes until the store is reopened, and refuses those that wait.
     pub(super) fn stop(&self, reason: String) {
-        tracing::error!(reason, "the history store stopped taking writes");
         let runs = {
             let mut waiting = self.waiting();
-            let _ = self.stopped.set(reason.clone());
+            if self.stopped.set(reason.clone()).is_ok() {
+                tracing::error!(reason, "the history store stopped taking writes");
+            }
             std::mem::take(&mut waiting.runs)
         };
         self.metrics.writable.set(0.0);

@@ -8,7 +8,7 @@ use damso_proto::id::{ChannelNo, Seq};
 
 use super::store::{ALL, OnDisk, on_disk, seqs};
 use crate::store::contract::{Rig, run_of};
-use crate::store::fjall::{key, row};
+use crate::store::fjall::{SyncMode, key, row};
 use crate::store::log::{ChannelLog, Order, Range, StoreError};
 
 const CHANNEL: ChannelNo = ChannelNo::new(4);
@@ -105,6 +105,26 @@ fn a_torn_group_that_nobody_was_promised_does_not_keep_the_store_from_opening() 
         assert_eq!(seqs(&*rig.log, 4), (1..=9).collect::<Vec<_>>(), "torn at byte {end}");
         rig.store(run_of(4, 9, 1));
         rig.log.close();
+    }
+}
+
+#[test]
+fn a_lost_end_of_the_journal_is_noticed_unless_syncing_is_skipped() {
+    for (sync, served) in [(SyncMode::Data, false), (SyncMode::SkipForTests, true)] {
+        let mut store = on_disk(1);
+        store.options.sync = sync;
+        store_groups(&store, 0, 5);
+        let (path, _) = journal(&store);
+        let earlier = fs::read(&path).unwrap();
+        store_groups(&store, 5, 9);
+        fs::write(&path, earlier).unwrap();
+        if served {
+            let rig = Rig::start(&store);
+            assert_eq!(seqs(&*rig.log, 4), (1..=5).collect::<Vec<_>>());
+        } else {
+            let why = store.refusal();
+            assert!(why.contains("groups 6 to 9 are missing"), "{why}");
+        }
     }
 }
 

@@ -99,6 +99,36 @@ fn a_database_that_stopped_taking_writes_is_noticed_without_any_append() {
     assert_eq!(seqs(&log, 4), [1, 2, 3], "reading goes on");
 }
 
+/// A sink with a bug.
+#[derive(Default)]
+struct Buggy(Recorder);
+
+impl Sink for Buggy {
+    fn durable(&self, _: Arc<Group>) {
+        panic!("on purpose");
+    }
+
+    fn undone(&self, run: Run, why: Undone) {
+        self.0.undone(run, why);
+    }
+}
+
+#[test]
+fn a_sink_that_panics_stops_the_store_instead_of_leaving_appends_without_an_outcome() {
+    let store = on_disk(1);
+    let sink = Arc::new(Buggy::default());
+    let log = store.open(sink.clone()).unwrap();
+    for channel in 1..=100 {
+        log.append(run_of(channel, 0, 1));
+    }
+    log.close();
+    assert!(log.writable().is_err());
+    log.append(run_of(101, 0, 1));
+    let told = sink.0.take(1);
+    let refused = |told: &Told| matches!(told, Told::Undone(_, Undone::Refused(_)));
+    assert!(told.iter().all(refused), "{told:?}");
+}
+
 #[test]
 fn appends_from_many_threads_keep_each_channels_order() {
     let store = on_disk(1);
