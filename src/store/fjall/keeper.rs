@@ -11,7 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::metrics::gauged;
-use super::options::{Options, SPACE_EVERY, SyncMode, WATERMARK_EVERY};
+use super::options::{Options, SPACE_EVERY, Sync, WATERMARK_EVERY};
 use super::queue::Queue;
 use super::row::LastGroup;
 use super::watermark::Watermark;
@@ -83,7 +83,7 @@ pub(super) struct Keeper {
     queue: Arc<Queue>,
     watermark: Watermark,
     written: LastGroup,
-    sync: SyncMode,
+    sync: Sync,
     directory: PathBuf,
     space_reserve_bytes: u64,
 }
@@ -135,7 +135,7 @@ impl Keeper {
         metrics.watermark_lag.set(gauged(durable.number - self.written.number));
         self.written = durable;
         // With commits unsynced, a synced watermark would turn every power cut into a refusal.
-        if self.sync == SyncMode::SkipForTests {
+        if self.sync == Sync::SkipForTests {
             return;
         }
         match self.watermark.write(durable) {

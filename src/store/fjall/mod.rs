@@ -33,4 +33,4 @@ mod watermark; //  how far it was durable, apart from the database //     the pa
 mod tests; //      the engine under the contract, damage and a full disk
 
 pub use engine::FjallLog;
-pub use options::{Options, SyncMode};
+pub use options::{Options, Sync};

@@ -65,7 +65,7 @@ const _: () = assert!(CAPABILITIES.run_bytes_max / super::record::PART_BYTES < u
 
 /// Whether a commit waits for the disk.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum SyncMode {
+pub enum Sync {
     /// Durable when acknowledged: fdatasync in every commit.
     Data,
     /// **Loses acknowledged messages at a power cut.** For tests that must see such losses;
@@ -73,11 +73,11 @@ pub enum SyncMode {
     SkipForTests,
 }
 
-impl SyncMode {
-    /// The environment variable that asks for [`SyncMode::SkipForTests`].
+impl Sync {
+    /// The environment variable that asks for [`Sync::SkipForTests`].
     pub const SKIP_VARIABLE: &str = "DAMSO_UNSAFE_SKIP_FSYNC";
 
-    /// What the value of [`SyncMode::SKIP_VARIABLE`] asks for: only `1` skips.
+    /// What the value of [`Sync::SKIP_VARIABLE`] asks for: only `1` skips.
     pub fn from_variable(value: Option<&str>) -> Self {
         if value == Some("1") { Self::SkipForTests } else { Self::Data }
     }
@@ -92,7 +92,7 @@ pub struct Options {
     /// Partitions of a store that is made now; an existing one keeps its number.
     pub partitions: u16,
     /// Whether commits wait for the disk.
-    pub sync: SyncMode,
+    pub sync: Sync,
     /// Block cache of each partition, bytes. The process grows by about 1.4 times as much.
     pub cache_bytes: u64,
     /// Table files that each partition keeps open.
@@ -109,7 +109,7 @@ impl Options {
         Self {
             directory: directory.into(),
             partitions: 1,
-            sync: SyncMode::Data,
+            sync: Sync::Data,
             cache_bytes: 64 * MIB,
             cached_files_max: 512,
             workers: 2,
@@ -131,8 +131,8 @@ mod tests {
     #[test]
     fn syncing_is_skipped_only_when_asked_loudly() {
         for value in [None, Some(""), Some("0"), Some("true"), Some(" 1")] {
-            assert_eq!(SyncMode::from_variable(value), SyncMode::Data, "{value:?}");
+            assert_eq!(Sync::from_variable(value), Sync::Data, "{value:?}");
         }
-        assert_eq!(SyncMode::from_variable(Some("1")), SyncMode::SkipForTests);
+        assert_eq!(Sync::from_variable(Some("1")), Sync::SkipForTests);
     }
 }

@@ -18,7 +18,7 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistM
 use super::key;
 use super::options::{
     EVENTS_BLOCK_BYTES, EVENTS_MEMTABLE_BYTES, JOURNAL_BYTES_MAX, OTHER_MEMTABLE_BYTES, Options,
-    SyncMode,
+    Sync,
 };
 use super::row::{self, LastGroup};
 
@@ -36,7 +36,7 @@ pub(super) struct Tables {
     pub(super) keys: Keyspace,
     pub(super) feed: Keyspace,
     meta: Keyspace,
-    sync: SyncMode,
+    sync: Sync,
     db: Database,
 }
 
@@ -70,8 +70,8 @@ impl Tables {
     /// A batch that is durable once committed.
     pub(super) fn batch(&self, capacity: usize) -> OwnedWriteBatch {
         let mode = match self.sync {
-            SyncMode::Data => PersistMode::SyncData,
-            SyncMode::SkipForTests => PersistMode::Buffer,
+            Sync::Data => PersistMode::SyncData,
+            Sync::SkipForTests => PersistMode::Buffer,
         };
         OwnedWriteBatch::with_capacity(self.db.clone(), capacity).durability(Some(mode))
     }

@@ -8,7 +8,7 @@ use damso_proto::id::{ChannelNo, Seq};
 
 use super::store::{ALL, OnDisk, on_disk, seqs};
 use crate::store::contract::{Rig, run_of};
-use crate::store::fjall::{SyncMode, key, row};
+use crate::store::fjall::{Sync, key, row};
 use crate::store::log::{ChannelLog, Order, Range, StoreError};
 
 const CHANNEL: ChannelNo = ChannelNo::new(4);
@@ -110,7 +110,7 @@ fn a_torn_group_that_nobody_was_promised_does_not_keep_the_store_from_opening() 
 
 #[test]
 fn a_lost_end_of_the_journal_is_noticed_unless_syncing_is_skipped() {
-    for (sync, served) in [(SyncMode::Data, false), (SyncMode::SkipForTests, true)] {
+    for (sync, served) in [(Sync::Data, false), (Sync::SkipForTests, true)] {
         let mut store = on_disk(1);
         store.options.sync = sync;
         store_groups(&store, 0, 5);
