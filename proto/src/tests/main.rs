@@ -1,3 +1,11 @@
 //! Laws of the protocol, told by behaviour.
 
+mod descriptors;
+mod samples;
+mod vector_file;
+
+mod any_bytes;
 mod generated;
+mod hostile;
+mod server;
+mod vectors;
