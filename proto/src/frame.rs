@@ -119,8 +119,8 @@ mod tests {
     #[test]
     fn a_length_that_no_frame_may_have_is_refused_from_its_bytes_alone() {
         let too_large = |bytes| Err(BadLength::TooLarge { bytes, max: MAX });
-        let cases: [(&[u8], Result<Option<Header>, BadLength>); 9] = [
-            (&[0x81, 0x80, 0x04], too_large(65_537)),
+        let cases = [
+            (&[0x81, 0x80, 0x04][..], too_large(65_537)),
             // Already too much, though more would follow.
             (&[0xff, 0xff, 0xff], too_large(0x1f_ffff)),
             (&[0xff, 0xff, 0xff, 0xff, 0xff], too_large(0x1f_ffff)),
