@@ -212,3 +212,7 @@ impl ServerConn {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[path = "conn_tests.rs"]
+mod tests;

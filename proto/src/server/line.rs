@@ -275,7 +275,7 @@ fn ms(ms: u32) -> Duration {
 }
 
 /// Reads a frame; its key without an allocation for 16 bytes.
-fn decode(mut bytes: &[u8]) -> Result<(wire::ClientFrame, Option<Key>), DecodeError> {
+pub(super) fn decode(mut bytes: &[u8]) -> Result<(wire::ClientFrame, Option<Key>), DecodeError> {
     let mut frame = wire::ClientFrame::default();
     let mut key = None;
     while !bytes.is_empty() {
