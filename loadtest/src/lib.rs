@@ -1,3 +1,7 @@
 //! History checker and load harness of damso.
 
 pub mod checker;
+pub mod engine;
+pub mod figures;
+pub mod host;
+pub mod schedule;
