@@ -1,7 +1,10 @@
 //! History checker and load harness of damso.
 
+pub mod bare;
 pub mod checker;
 pub mod engine;
 pub mod figures;
+pub mod groups;
 pub mod host;
 pub mod schedule;
+pub mod slo;

@@ -65,7 +65,7 @@ impl Random {
     }
 
     /// 64 random bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -75,12 +75,12 @@ impl Random {
 
     /// Evenly in 0..1.
     pub fn unit(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
+        (self.bits() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
     /// Evenly in 0..`bound`; 0 for 0.
     pub fn below(&mut self, bound: u32) -> u32 {
-        ((u64::from(bound) * (self.next() >> 32)) >> 32) as u32
+        ((u64::from(bound) * (self.bits() >> 32)) >> 32) as u32
     }
 }
 

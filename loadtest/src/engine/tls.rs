@@ -90,7 +90,6 @@ impl From<rustix::io::Errno> for PipeError {
 }
 
 /// A socket with its TLS state.
-#[derive(Debug)]
 pub struct Pipe<S> {
     socket: OwnedFd,
     tls: S,

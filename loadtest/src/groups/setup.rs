@@ -1,0 +1,130 @@
+//! Makes the channels of a run: the first member of each is its owner and invites the others.
+
+use std::time::Duration;
+
+use damso_proto::client::{Answer, Ask};
+use damso_proto::id::Key;
+use damso_proto::wire;
+use damso_proto::wire::client_frame::Kind;
+
+use super::desk::{Answered, Asked};
+use super::order::Report;
+use super::worker::{WorkError, Worker};
+use crate::engine::poll::{now_ns, unix_ms};
+
+/// Set-up requests under way at once.
+const ASKING_MAX: usize = 32;
+/// People invited when a group is made; the others are added one by one.
+const INVITED_MAX: usize = 100;
+/// How long set-up may stand still.
+const STALL: Duration = Duration::from_secs(20);
+/// How long members may take to hear that they are in, after the last one did.
+const TELL: Duration = Duration::from_secs(3);
+
+impl Worker {
+    /// The connection that is member `member` of channel `channel`, by index.
+    pub(super) fn member(&self, channel: u32, member: u32) -> u32 {
+        let slot = u64::from(channel) * u64::from(self.config.members) + u64::from(member);
+        (slot % u64::from(self.config.connections)) as u32
+    }
+
+    /// A new idempotency key.
+    pub(super) fn key(&mut self) -> Key {
+        let (high, low) = (self.random.bits().to_le_bytes(), self.random.bits().to_le_bytes());
+        let mut bits = [0; 10];
+        bits[..8].copy_from_slice(&high);
+        bits[8..].copy_from_slice(&low[..2]);
+        Key::new(unix_ms(), bits)
+    }
+
+    pub(super) fn group(&mut self) -> Result<Report, WorkError> {
+        let started = now_ns();
+        let channels = self.config.channels;
+        self.channels = vec![0; channels as usize];
+        // How many members of each channel are in, and how many channels are complete.
+        let mut invited = vec![0_u32; channels as usize];
+        let (mut begun, mut complete, mut asking) = (0, 0, 0_usize);
+        let mut progress_ns = started;
+        while complete < channels {
+            while asking < ASKING_MAX && begun < channels {
+                invited[begun as usize] = self.create(begun)?;
+                begun += 1;
+                asking += 1;
+            }
+            self.turn(Some(now_ns() + STALL.as_nanos() as u64))?;
+            for (_, asked, answered) in std::mem::take(&mut self.desk.answers) {
+                let Asked::Setup { channel } = asked else { continue };
+                progress_ns = now_ns();
+                match answered {
+                    Answered::With(Answer::Channel(info), _) => {
+                        self.channels[channel as usize] = info.channel;
+                    }
+                    Answered::With(..) => {}
+                    Answered::Refused(refusal) => {
+                        return Err(WorkError::Refused(format!(
+                            "making channel {channel}: code {}: {}",
+                            refusal.code, refusal.text
+                        )));
+                    }
+                }
+                if invited[channel as usize] < self.config.members {
+                    self.add(channel, invited[channel as usize])?;
+                    invited[channel as usize] += 1;
+                } else {
+                    complete += 1;
+                    asking -= 1;
+                }
+            }
+            if now_ns() - progress_ns > STALL.as_nanos() as u64 {
+                return Err(WorkError::Refused(format!(
+                    "{complete} of {channels} channels are made, and no answer in {} s",
+                    STALL.as_secs()
+                )));
+            }
+        }
+        self.await_told()?;
+        let seconds = (now_ns() - started) as f64 / 1e9;
+        Ok(Report::Grouped { seconds, told: self.desk.told })
+    }
+
+    /// Makes channel `channel`; how many of its members are in then.
+    fn create(&mut self, channel: u32) -> Result<u32, WorkError> {
+        let members = self.config.members.min(INVITED_MAX as u32 + 1);
+        let uids = (1..members).map(|member| self.uid(self.member(channel, member))).collect();
+        let kind = Kind::CreateGroup(wire::CreateGroup { name: format!("load {channel}"), uids });
+        self.set_up(channel, kind)?;
+        Ok(members)
+    }
+
+    fn add(&mut self, channel: u32, member: u32) -> Result<(), WorkError> {
+        let uid = self.uid(self.member(channel, member));
+        let number = self.channels[channel as usize];
+        self.set_up(channel, Kind::AddMember(wire::AddMember { channel: number, uid }))
+    }
+
+    fn set_up(&mut self, channel: u32, kind: Kind) -> Result<(), WorkError> {
+        let (owner, key) = (self.member(channel, 0), self.key());
+        if self.ask(owner, Ask::changing(kind, key, 0), Asked::Setup { channel }) {
+            return Ok(());
+        }
+        let why = self.desk.ran.closings.join("; ");
+        Err(WorkError::Unreachable(format!("the owner of channel {channel} is gone: {why}")))
+    }
+
+    /// Waits until every member heard that it is in, or until nobody does any more: a target may
+    /// tell nobody.
+    fn await_told(&mut self) -> Result<(), WorkError> {
+        let all = u64::from(self.config.channels) * u64::from(self.config.members);
+        if self.issuer.is_none() {
+            return Ok(());
+        }
+        let mut progress = (self.desk.told, now_ns());
+        while self.desk.told < all && now_ns() - progress.1 < TELL.as_nanos() as u64 {
+            self.turn(Some(progress.1 + TELL.as_nanos() as u64))?;
+            if self.desk.told > progress.0 {
+                progress = (self.desk.told, now_ns());
+            }
+        }
+        Ok(())
+    }
+}
