@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use damso_proto::client::{Answer, EventBytes, Heard};
+use damso_proto::code::Retry;
 use damso_proto::id::{ChannelNo, Key, MessageId, Seq, UserNo};
 use damso_proto::wire;
 use damso_proto::wire::event::Content as EventContent;
@@ -20,8 +21,6 @@ pub(super) const PAYLOAD_TYPE: &str = "load/1";
 const WITNESSES: usize = 10;
 /// Closings quoted in a report.
 const CLOSINGS_QUOTED: usize = 5;
-/// Codes from here on do not say that nothing was stored.
-const OUTCOME_UNKNOWN_CODES: std::ops::Range<u32> = 300..400;
 
 /// What a request was for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -225,7 +224,8 @@ impl Desk {
     fn refused(&mut self, conn: u32, id: u64, refusal: wire::Refusal, now_ns: u64) {
         match self.asked.remove(&(conn, id)) {
             Some(Asked::Send { phase, number, key, .. }) => {
-                let doubtful = OUTCOME_UNKNOWN_CODES.contains(&refusal.code);
+                // Only this range leaves open whether the message was stored.
+                let doubtful = Retry::of_number(refusal.code) == Retry::SameKey;
                 self.checker.observe(if doubtful {
                     Observation::Doubtful { key }
                 } else {
