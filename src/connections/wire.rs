@@ -22,7 +22,7 @@ pub(super) const RECORD_BYTES_MAX: usize = 16 * 1024;
 /// Header, content type and tag that a record adds.
 const RECORD_EXTRA_BYTES: usize = 64;
 /// Read at once. A whole record and the beginning of the next always fit.
-const INPUT_BYTES: usize = 64 * 1024;
+const INPUT_BYTES: usize = 40 * 1024;
 /// Largest handshake message that rustls takes, and so most ciphertext that may wait.
 const LEFT_BYTES_MAX: usize = 0x1_0000 - 1 + RECORD_EXTRA_BYTES;
 
