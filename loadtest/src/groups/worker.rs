@@ -84,7 +84,7 @@ pub(super) struct Worker {
     over: bool,
 }
 
-/// Works through orders from standard input until it ends. The first line is the [`Config`].
+/// Works through orders from standard input until it ends. The first line is the configuration.
 ///
 /// # Errors
 /// The controller is gone, or says what no worker understands. Everything else is reported to it.

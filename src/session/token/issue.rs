@@ -76,7 +76,7 @@ impl Issuer {
         Ok(Self { pair, key: VerifyingKey { kid: Some(kid.clone()), public }, kid })
     }
 
-    /// The public half, for a [`Verifier`].
+    /// The public half, for a [`super::Verifier`].
     pub fn verifying_key(&self) -> VerifyingKey {
         self.key.clone()
     }
