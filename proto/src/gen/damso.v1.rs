@@ -672,9 +672,10 @@ pub struct Standing {
     pub channel: u64,
     #[prost(enumeration = "standing::State", tag = "2")]
     pub state: i32,
-    /// TAIL, NEW: the events `from..=to` follow in this connection, before anything newer.
+    /// TAIL, NEW: the events `from..=to` follow in this connection, before anything newer; from > to: none do.
     /// BEHIND: `from..=to` are not sent; read them from history. What is newer than `to` comes live.
-    /// FLOOR_RAISED: seqs below `from` are gone for good. ROLLED_BACK: `to` is the last valid seq.
+    /// FLOOR_RAISED: seqs below `from` are gone for good; `from..=to` as in BEHIND.
+    /// ROLLED_BACK: `to` is the last valid seq; read `to + 1..=head` from history.
     #[prost(uint64, tag = "3")]
     pub from: u64,
     #[prost(uint64, tag = "4")]

@@ -7,5 +7,6 @@ mod vector_file;
 mod any_bytes;
 mod generated;
 mod hostile;
+mod readme;
 mod server;
 mod vectors;

@@ -125,7 +125,7 @@ fn standings() -> Vec<Sample<ServerFrame>> {
         standing("standing-behind", stands(State::Behind, 101, 301)),
         standing("standing-new", new),
         standing("standing-gone", gone),
-        standing("standing-floor-raised", stands(State::FloorRaised, 200, 0)),
+        standing("standing-floor-raised", stands(State::FloorRaised, 200, 301)),
         standing("standing-rolled-back", stands(State::RolledBack, 0, 250)),
     ]
 }
