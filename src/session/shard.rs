@@ -59,6 +59,8 @@ pub struct Shard {
     /// Nothing is read any more.
     draining: Cell<bool>,
     held_back: RefCell<Vec<Waker>>,
+    /// Connections whose pause ended and whose machine may hold input from before it.
+    unpaused: RefCell<Vec<ConnectionId>>,
     random: Arc<dyn Random>,
     metrics: Metrics,
 }
@@ -83,6 +85,7 @@ impl Shard {
             intake_closed: Cell::new(false),
             draining: Cell::new(false),
             held_back: RefCell::default(),
+            unpaused: RefCell::default(),
             random,
             metrics: Metrics::new(me),
         })
@@ -275,12 +278,20 @@ impl Shard {
         }
     }
 
-    /// A request was answered: it is in flight no more, and reading may go on.
+    /// A request was answered: it is in flight no more, and reading may go on. What came before
+    /// the pause is heard in the next turn: not here, where a refusal's own answer leads back.
     pub(super) fn answered(&self, id: ConnectionId) {
         let waker = self.with_session(id, |session| {
+            let was_paused = session.conn.is_paused();
             session.conn.answered();
             session.in_flight = session.in_flight.saturating_sub(1);
-            if session.conn.is_paused() { None } else { session.reader.take() }
+            if session.conn.is_paused() {
+                return None;
+            }
+            if was_paused && session.conn.holds_input() {
+                self.unpaused.borrow_mut().push(id);
+            }
+            session.reader.take()
         });
         if let Some(waker) = waker.flatten() {
             waker.wake();
@@ -296,6 +307,9 @@ impl Shard {
         };
         for (route, outcome) in &answers {
             self.answer(*route, outcome);
+        }
+        for id in self.unpaused.take() {
+            self.hear(id, &[]);
         }
         let now = self.floors.clock.now();
         let mut delivery = self.floors.delivery.borrow_mut();
