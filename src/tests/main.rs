@@ -2,6 +2,7 @@
 //! sockets, real TLS.
 
 mod away; //    who was away gets exactly what they missed, in one round trip
+mod hostile; // frames that a client may not send
 mod layers; //  who may import whom
 mod raw; //     a client made of nothing but a TLS socket and frames
 mod server; //  a server to test

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use damso_proto::address::ConnectionString;
+use damso_proto::code::{CloseCode, Code};
 use damso_proto::id::Key;
 use damso_proto::wire;
 use damso_proto::wire::client_frame::Kind as Ask;
@@ -34,13 +35,27 @@ pub(crate) struct Raw {
 impl Raw {
     /// Connects and shakes hands; says nothing.
     pub(crate) fn connect(string: &ConnectionString) -> io::Result<Self> {
-        let stream = TcpStream::connect(string.authority())?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(SILENCE_MAX))?;
+        Self::connect_as(string, trusting(&[b"damso/1"]))
+    }
+
+    /// Connects as `config` says; says nothing. The handshake goes on with what is said.
+    pub(crate) fn connect_as(string: &ConnectionString, config: ClientConfig) -> io::Result<Self> {
+        let stream = plain(string)?;
         let name = ServerName::try_from(string.host.clone()).expect("a host");
-        let tls = ClientConnection::new(trusting(), name).expect("a TLS client");
+        let tls = ClientConnection::new(Arc::new(config), name).expect("a TLS client");
         let stream = StreamOwned::new(tls, stream);
         Ok(Self { stream, left: VecDeque::new(), next_request: 0, sent: 0, received: 0 })
+    }
+
+    /// Connects, says Hello, and reads Welcome.
+    pub(crate) fn greet(string: &str, device: &str) -> (Self, wire::Welcome) {
+        let string: ConnectionString = string.parse().expect("a connection string");
+        let mut raw = Self::connect(&string).expect("a connection");
+        raw.write(&encode(&frame(Ask::Hello(hello(&string, device))))).expect("Hello");
+        match raw.next() {
+            Ok(Said::Welcome(welcome)) => (raw, welcome),
+            other => panic!("expected Welcome, heard {other:?}"),
+        }
     }
 
     /// Connects, says Hello and Resume in one flight, and reads up to Resumed.
@@ -126,6 +141,44 @@ impl Raw {
         Ok(id)
     }
 
+    /// Everything that is said before the answer to a Ping sent now.
+    pub(crate) fn fence(&mut self) -> io::Result<Vec<wire::ServerFrame>> {
+        self.next_request += 1;
+        let id = self.next_request;
+        self.write(&encode(&frame(Ask::Ping(wire::Ping { id }))))?;
+        let mut before = Vec::new();
+        loop {
+            let frame = self.next_frame()?;
+            match &frame.kind {
+                Some(Said::Pong(pong)) if pong.id == id => return Ok(before),
+                _ => before.push(frame),
+            }
+        }
+    }
+
+    /// Everything that is still said, until the server ends the connection.
+    pub(crate) fn rest(&mut self) -> Vec<wire::ServerFrame> {
+        let mut frames = Vec::new();
+        loop {
+            match self.next_frame() {
+                Ok(frame) => frames.push(frame),
+                Err(error) => {
+                    let silent = error.kind() == io::ErrorKind::WouldBlock;
+                    assert!(!silent, "the connection stays open after {frames:?}");
+                    return frames;
+                }
+            }
+        }
+    }
+
+    /// Why the server ends the connection; `None`: it does not say.
+    pub(crate) fn closing(&mut self) -> Option<CloseCode> {
+        match self.rest().pop()?.kind {
+            Some(Said::Closing(closing)) => CloseCode::from_number(closing.code),
+            other => panic!("Closing comes last, not {other:?}"),
+        }
+    }
+
     /// The next event, whatever is said before it.
     pub(crate) fn event(&mut self) -> wire::Event {
         loop {
@@ -165,7 +218,16 @@ pub(crate) fn fresh_key() -> Key {
     Key::parse(uuid.as_bytes()).expect("a UUIDv7")
 }
 
-fn trusting() -> Arc<ClientConfig> {
+/// A TCP connection that speaks no TLS.
+pub(crate) fn plain(string: &ConnectionString) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(string.authority())?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(SILENCE_MAX))?;
+    Ok(stream)
+}
+
+/// TLS 1.3 with any server, offering these application protocols.
+pub(crate) fn trusting(protocols: &[&[u8]]) -> ClientConfig {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let verifier = Arc::new(Trusting(provider.clone()));
     let config = ClientConfig::builder_with_provider(provider)
@@ -173,8 +235,8 @@ fn trusting() -> Arc<ClientConfig> {
         .expect("TLS 1.3");
     let mut config =
         config.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
-    config.alpn_protocols = vec![b"damso/1".to_vec()];
-    Arc::new(config)
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+    config
 }
 
 /// Trusts every server: what a certificate is worth is the SDK's business, and its tests'.

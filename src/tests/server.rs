@@ -1,5 +1,6 @@
-//! A server to test, in this process or as one of its own, with a directory that goes with it.
+//! A server to test in this process, with a directory that goes with it.
 
+use std::path::Path;
 use std::time::Duration;
 
 use clap::Parser as _;
@@ -45,7 +46,7 @@ impl Drop for Local {
     }
 }
 
-fn config(directory: &std::path::Path, arguments: &[&str]) -> Config {
+fn config(directory: &Path, arguments: &[&str]) -> Config {
     let data = directory.join("data");
     let own = ["damso", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--data"];
     let own = own.into_iter().map(std::ffi::OsString::from).chain([data.into_os_string()]);
