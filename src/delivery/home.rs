@@ -86,6 +86,11 @@ impl Homes {
         }
     }
 
+    /// The reading of the directory that `user` still waits for.
+    pub(super) fn loading(&self, user: UserNo) -> Option<LoadTicket> {
+        self.people.get(&user)?.loading.as_ref().map(|(ticket, _)| *ticket)
+    }
+
     /// What `user` is in, by rising channel number. `None`: not here, or still loading.
     pub(super) fn memberships(&self, user: UserNo) -> Option<&[Membership]> {
         let home = self.people.get(&user)?;

@@ -72,7 +72,13 @@ impl Delivery {
         self.homes.arrive(user, connection)
     }
 
-    /// The directory's list of a person's channels, read for this ticket.
+    /// The ticket of a person who is here but whose channels are still being read: whoever
+    /// needs them earlier may read them, too.
+    pub fn loading(&self, user: UserNo) -> Option<LoadTicket> {
+        self.homes.loading(user)
+    }
+
+    /// The directory's list of a person's channels, read for this ticket. The first one counts.
     pub fn loaded(&mut self, user: UserNo, ticket: LoadTicket, read: Vec<Membership>) {
         self.homes.loaded(user, ticket, read);
     }

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use damso_proto::code::CloseCode;
-use damso_proto::id::{ChannelNo, Epoch, RequestId, Seq};
+use damso_proto::id::{ChannelNo, Epoch, RequestId, Seq, UserNo};
 use damso_proto::server::{Request, Said};
 use damso_proto::wire;
 use damso_proto::wire::client_frame::Kind as Asked;
@@ -61,6 +61,7 @@ impl Shard {
         }
         let shard = self.clone();
         tokio::task::spawn_local(async move {
+            shard.know(user).await;
             let reply = requests::handle(actor, (route, key), kind, shard.floors()).await;
             shard.floors().forget(route);
             match reply {
@@ -77,6 +78,17 @@ impl Shard {
             shard.answered(id);
             shard.kick();
         });
+    }
+
+    /// A request may come right behind Resume, while the person's channels are still being
+    /// read: they must be known before it is asked what is theirs.
+    async fn know(&self, user: UserNo) {
+        let loading = self.floors().delivery.borrow().loading(user);
+        if let Some(ticket) = loading
+            && let Ok(read) = requests::memberships(Actor { user }, self.floors()).await
+        {
+            self.floors().delivery.borrow_mut().loaded(user, ticket, read);
+        }
     }
 
     fn refuse(&self, id: ConnectionId, request: RequestId, refusal: &Refusal) {
