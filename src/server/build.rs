@@ -25,6 +25,7 @@ use crate::runtime::snowflake::{Machine, Snowflake};
 use crate::session;
 use crate::store::directory::{self, Directory, DirectoryError, Sqlite};
 use crate::store::fjall::{self, FjallLog};
+use crate::store::forgetful::{self, ForgetfulLog};
 use crate::store::log::{ChannelLog, StoreError};
 use crate::transport::{self, BindError, Handovers};
 
@@ -160,7 +161,7 @@ fn open(config: &Config) -> Result<Rooms, StartError> {
             fjall::Sync::SKIP_VARIABLE
         );
     }
-    let log = FjallLog::open(&options, sink, clock.clone())?;
+    let log = with_memory(FjallLog::open(&options, sink, clock.clone())?);
     let path = config.data.join("directory.sqlite");
     let directory = Sqlite::open(&path, directory::Options::default(), random.clone())?;
     let door = Door::new("door", limits::DOOR_THREADS, limits::DOOR_WAITING_MAX)
@@ -168,13 +169,25 @@ fn open(config: &Config) -> Result<Rooms, StartError> {
     Ok(Rooms {
         clock,
         random,
-        log: Arc::new(log),
+        log,
         directory: Arc::new(directory),
         door,
         mailboxes,
         handovers: Handovers::new(shards),
         shards,
     })
+}
+
+/// The store, with its memory of idempotency keys unless a test asked for none.
+fn with_memory(log: FjallLog) -> Arc<dyn ChannelLog> {
+    if std::env::var(forgetful::VARIABLE).is_ok_and(|value| value == "1") {
+        tracing::error!(
+            "{} is set: messages that are sent again are stored twice",
+            forgetful::VARIABLE
+        );
+        return Arc::new(ForgetfulLog::new(log));
+    }
+    Arc::new(log)
 }
 
 fn tools(rooms: &Rooms, me: crate::runtime::route::ShardNo) -> Tools {
