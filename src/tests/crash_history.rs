@@ -6,7 +6,8 @@ use std::time::Duration;
 use damso_client::{ChannelNo, Client, Content, Event, Position, Seq, Snapshot};
 use damso_loadtest::checker::{Checker, Observation, ReceiverNo, Verdict};
 
-use super::crash_fleet::{Fleet, World, connect, seen};
+use super::crash_fleet::{Fleet, connect};
+use super::crash_world::{World, seen};
 
 /// Rows of a page; the server has its own limit.
 const ROWS: u32 = 100;

@@ -7,6 +7,7 @@ mod crash_fleet; // people who chat on, whatever happens to the server
 mod crash_history; // what stands in the end
 mod crash_power; // nothing is lost at a power cut
 mod crash_process; // a server to be killed
+mod crash_world; // what everybody saw
 mod hostile; // frames that a client may not send
 mod layers; //  who may import whom
 mod raw; //     a client made of nothing but a TLS socket and frames
