@@ -1,293 +1,205 @@
-//! The loop that turns cursors into writes, a budget at a time.
+//! One turn: cursors and lanes become TLS records, a budget of socket writes at a time.
 //!
-//! Channels with news stand in a round robin. One gets at most a quantum of writes,
-//! then it stands at the back; where the turn's budget ends first, it stays in front.
-//! So a broadcast to thousands does not keep small groups waiting, and after each
-//! turn the shard reads, commits and answers before it writes on.
+//! ```text
+//! live     round robin of channels with news, a quantum each, then to the back
+//! control  connections whose answers rode with no event
+//! bulk     a chunk for connections whose socket has drained
+//! ```
+//!
+//! The quantum keeps a broadcast to thousands from holding small groups up; the budget lets the
+//! shard read, commit and answer before it writes on. A few writes of each turn are kept for
+//! control and bulk, so that no lane starves another.
 
-use damso_proto::id::Seq;
 use damso_proto::time::Moment;
-use damso_proto::wire;
-use prost::Message as _;
 
-use super::log::Log;
-use super::pipe::State;
-use super::table::{Connections, Notice, Why, pipe_in};
-use super::wire::RECORD_BYTES_MAX;
+use super::notice::{Notice, Turn, Why};
+use super::options::RECORD_BYTES_MAX;
+use super::pass::{Outcome, Pass};
+use super::pipe::{Bulk, Life, Pipe};
+use super::shard::Connections;
+use super::wire::{Scratch, WireError};
 use crate::runtime::route::ConnectionId;
 
-/// What a member was sent.
-enum Sent {
-    /// It has everything for now, or cannot take more.
-    Done,
-    /// One write was made.
-    Written,
-    /// Its connection is gone.
-    Gone,
-    /// Its connection failed.
-    Broken,
-}
-
-/// What ended a channel's pass.
-enum Pass {
-    /// Every member was looked at.
-    Complete,
-    /// The quantum or the budget ended.
-    Cut,
-}
-
 impl Connections {
-    pub(super) fn flush_live(&mut self, now: Moment) {
-        let mut budget = self.options.writes_per_turn;
-        while budget > 0 {
-            let Some(index) = self.queue.pop_front() else { return };
-            let Some(mut log) = self.logs.get_mut(index as usize).and_then(Option::take) else {
+    /// Writes a budget's worth: live events in turn, answers, chunks of the bulk lane.
+    pub fn turn(&mut self, now: Moment) -> Turn {
+        self.now = self.now.max(now);
+        let mut turn = Turn::default();
+        let budget = self.options.sends_per_turn;
+        let (control, bulk) = self.lists.waiting();
+        let for_control = at_most(control, self.options.control_sends_per_turn);
+        let for_bulk = at_most(bulk, self.options.bulk_sends_per_turn);
+        self.flush_live(budget.saturating_sub(for_control + for_bulk), &mut turn);
+        self.flush_control(budget.saturating_sub(for_bulk), &mut turn);
+        self.flush_bulk(budget, bulk, &mut turn);
+        self.cut_slow(&mut turn);
+        turn.more = self.channels.has_news() || self.lists.waiting() != (0, 0);
+        self.metrics.count(&turn);
+        self.metrics.show(self.table.len(), self.channels.len(), self.channels.bytes());
+        turn
+    }
+
+    fn flush_live(&mut self, budget: u32, turn: &mut Turn) {
+        let mut spent = 0;
+        while spent < budget {
+            let Some(index) = self.channels.take_turn() else { return };
+            let quantum = self.options.sends_per_channel.min(budget - spent);
+            let mut pass = Pass {
+                table: &mut self.table,
+                scratch: &mut self.scratch,
+                plain: &mut self.plain,
+                options: &self.options,
+                now: self.now,
+                turn,
+                index,
+                prepared: None,
+                outcome: Outcome::default(),
+            };
+            let used = self.channels.change(index, |log| pass.run(log, quantum));
+            let outcome = pass.outcome;
+            spent += used;
+            // Cut by its own quantum, a channel goes to the back; cut by the budget, it stays.
+            let cut = used >= quantum && quantum < self.options.sends_per_channel;
+            self.channels.end_turn(index, cut, self.now, &self.options);
+            self.settle(index, outcome);
+        }
+    }
+
+    /// Carries out what a pass could not do to lists that it was walking.
+    fn settle(&mut self, index: u32, outcome: Outcome) {
+        for (slot, place) in outcome.stopped {
+            let membership = self
+                .table
+                .at(slot)
+                .and_then(|pipe| pipe.memberships.get(place as usize).copied())
+                .filter(|membership| membership.log == index);
+            if let Some(membership) = membership {
+                self.detach_member(index, membership.member as usize);
+                self.revisit(index);
+            }
+        }
+        for slot in outcome.stalled {
+            self.watch(slot);
+        }
+        for slot in outcome.broken {
+            self.over(slot, Why::Broken);
+        }
+    }
+
+    /// Answers that found no event to ride with.
+    fn flush_control(&mut self, budget: u32, turn: &mut Turn) {
+        while turn.sends < budget {
+            let Some(slot) = self.lists.next_control() else { return };
+            let id = self.table.id_at(slot);
+            let Some(pipe) = self.table.at(slot).filter(|pipe| pipe.flags.in_control) else {
                 continue;
             };
-            let quantum = self.options.writes_per_channel.min(budget);
-            let (writes, pass) = self.pass(&mut log, quantum, now);
-            budget -= writes;
-            log.since = now;
-            let again = match pass {
-                Pass::Cut => true,
-                Pass::Complete => self.complete(&mut log),
+            pipe.flags.in_control = false;
+            if !pipe.can_send() {
+                continue;
+            }
+            let sent = send_control(pipe, &mut self.scratch, &mut self.plain, self.now, turn);
+            if sent.is_err() {
+                self.over(slot, Why::Broken);
+                continue;
+            }
+            if pipe.flags.control_was_full && pipe.control.is_empty() {
+                pipe.flags.control_was_full = false;
+                self.notices.push(Notice::ControlFree(id));
+            }
+            if pipe.stall.is_some() {
+                self.watch(slot);
+            } else if !pipe.control.is_empty() {
+                self.lists.add_control(slot, pipe);
+            } else if pipe.life == Life::Finishing {
+                pipe.wire.end(&mut self.scratch);
+                self.over(slot, Why::Finished);
+            }
+        }
+    }
+
+    /// Chunks of replays and pages.
+    fn flush_bulk(&mut self, budget: u32, waiting: usize, turn: &mut Turn) {
+        for _ in 0..waiting {
+            if turn.sends >= budget {
+                return;
+            }
+            let Some(slot) = self.lists.next_bulk() else { return };
+            let Some(pipe) = self.table.at(slot).filter(|pipe| pipe.flags.in_bulk) else {
+                continue;
             };
-            log.queued = again;
-            let abandoned = log.members.is_empty() && !again;
-            if let Some(entry) = self.logs.get_mut(index as usize) {
-                *entry = Some(log);
+            pipe.flags.in_bulk = false;
+            if !pipe.can_send() {
+                continue;
             }
-            if abandoned {
-                self.drop_log(index);
-            } else if again && matches!(pass, Pass::Cut) && budget == 0 {
-                self.queue.push_front(index);
-            } else if again {
-                self.queue.push_back(index);
+            if !pipe.control.is_empty() {
+                self.lists.add_bulk(slot, pipe);
+            } else if let Some(bulk) = pipe.bulk.take() {
+                self.send_bulk(slot, *bulk, turn);
             }
         }
     }
 
-    /// Serves members from where the pass stands, at most `quantum` writes.
-    fn pass(&mut self, log: &mut Log, quantum: usize, now: Moment) -> (usize, Pass) {
-        let mut writes = 0;
-        while log.position < log.members.len() {
-            if writes == quantum {
-                return (writes, Pass::Cut);
+    fn send_bulk(&mut self, slot: u32, bulk: Bulk, turn: &mut Turn) {
+        let id = self.table.id_at(slot);
+        let Some(pipe) = self.table.at(slot) else { return };
+        turn.sends += at_most(bulk.bytes.len().div_ceil(RECORD_BYTES_MAX), u32::MAX);
+        turn.bytes += bulk.bytes.len() as u64;
+        match pipe.send(&mut self.scratch, &bulk.bytes, 0, self.now) {
+            Ok(true) => self.notices.push(Notice::BulkFree(id)),
+            Ok(false) => {
+                pipe.flags.bulk_in_flight = true;
+                turn.blocked += 1;
+                self.watch(slot);
             }
-            match self.serve(log, now) {
-                Sent::Written => writes += 1,
-                Sent::Done => log.position += 1,
-                Sent::Gone => drop(log.members.swap_remove(log.position)),
-                Sent::Broken => {
-                    let member = log.members.swap_remove(log.position);
-                    self.over(member.connection, Why::Broken);
-                }
-            }
+            Err(_) => return self.over(slot, Why::Broken),
         }
-        (writes, Pass::Complete)
-    }
-
-    /// Sends the member at the log's position what fits into one record.
-    fn serve(&mut self, log: &mut Log, now: Moment) -> Sent {
-        let (first, last) = (log.first(), log.last());
-        let Some(member) = log.members.get(log.position).copied() else { return Sent::Done };
-        let Self { pipes, scratch, sums, stalled, .. } = self;
-        let Some(pipe) = pipe_in(pipes, member.connection) else { return Sent::Gone };
-        if !member.wants(last) {
-            return if member.is_over() { Sent::Gone } else { Sent::Done };
-        }
-        if !pipe.takes_live() {
-            pipe.stall(log.channel);
-            return Sent::Done;
-        }
-        scratch.plain.clear();
-        scratch.plain.append(&mut pipe.control);
-        let mut next = member.next;
-        if next < first {
-            let to = first.prev().min(member.until);
-            behind(log, next, to, &mut scratch.plain);
-            sums.fallen += 1;
-            next = first;
-        }
-        for frame in log.from(next, member.until) {
-            if !scratch.plain.is_empty() && scratch.plain.len() + frame.len() > RECORD_BYTES_MAX {
-                break;
-            }
-            scratch.plain.extend_from_slice(frame);
-            next = next.next();
-            sums.deliveries += 1;
-        }
-        sums.writes += 1;
-        sums.plain_bytes += scratch.plain.len() as u64;
-        if pipe.wire.send_plain(scratch).is_err() {
-            return Sent::Broken;
-        }
-        if let Some(member) = log.members.get_mut(log.position) {
-            member.next = next;
-        }
-        if !pipe.wire.is_drained() && pipe.stalled_since.is_none() {
-            pipe.stalled_since = Some(now);
-            stalled.push(member.connection);
-            sums.blocked += 1;
-        }
-        Sent::Written
-    }
-
-    /// After a pass: drops what everybody has. `true`: somebody who can take more wants more.
-    fn complete(&mut self, log: &mut Log) -> bool {
-        log.position = 0;
-        let last = log.last();
-        let Self { pipes, .. } = self;
-        let mut again = false;
-        for member in &log.members {
-            let takes = pipe_in(pipes, member.connection).is_some_and(|pipe| pipe.takes_live());
-            again |= takes && member.wants(last);
-        }
-        log.trim(|member| pipe_in(pipes, member.connection).is_none_or(|pipe| !pipe.takes_live()));
-        again
-    }
-
-    /// Answers that did not ride along with live events.
-    pub(super) fn flush_answers(&mut self, now: Moment) {
-        let most = self.answering.len().min(self.options.writes_per_turn);
-        for _ in 0..most {
-            let Some(id) = self.answering.pop_front() else { return };
-            self.flush_control(id, now);
-        }
-    }
-
-    fn flush_control(&mut self, id: ConnectionId, now: Moment) {
-        let Self { pipes, scratch, sums, stalled, notices, .. } = self;
-        let Some(pipe) = pipe_in(pipes, id) else { return };
-        pipe.listed = false;
-        if pipe.state == State::Over || !pipe.wire.is_drained() {
-            return;
-        }
-        if !pipe.control.is_empty() {
-            let control = std::mem::take(&mut pipe.control);
-            sums.writes += 1;
-            sums.plain_bytes += control.len() as u64;
-            if pipe.wire.send(scratch, &control).is_err() {
-                return self.over(id, Why::Broken);
-            }
-        }
-        if std::mem::take(&mut pipe.was_full) {
-            notices.push(Notice::ControlFree(id));
-        }
-        if !pipe.wire.is_drained() {
-            if pipe.stalled_since.is_none() {
-                pipe.stalled_since = Some(now);
-                stalled.push(id);
-                sums.blocked += 1;
-            }
-        } else if pipe.state == State::Finishing {
-            pipe.wire.end(scratch);
-            self.over(id, Why::Finished);
-        }
-    }
-
-    /// Chunks of the bulk lane, a record at a time, for sockets that have drained.
-    pub(super) fn flush_bulk(&mut self, now: Moment) {
-        let most = self.bulking.len().min(self.options.writes_per_channel);
-        for _ in 0..most {
-            let Some(id) = self.bulking.pop_front() else { return };
-            self.flush_chunk(id, now);
-        }
-    }
-
-    fn flush_chunk(&mut self, id: ConnectionId, now: Moment) {
-        let Self { pipes, scratch, sums, stalled, notices, .. } = self;
-        let Some(pipe) = pipe_in(pipes, id) else { return };
-        if !pipe.takes_live() || !pipe.control.is_empty() {
-            // Answers go first; a full socket brings the chunk back once it has drained.
-            if pipe.takes_live() {
-                self.bulking.push_back(id);
-            }
-            return;
-        }
-        let Some(bulk) = &mut pipe.bulk else { return };
-        let record = bulk.bytes.split_to(bulk.bytes.len().min(RECORD_BYTES_MAX));
-        sums.plain_bytes += record.len() as u64;
-        if !record.is_empty() {
-            sums.writes += 1;
-            if pipe.wire.send(scratch, &record).is_err() {
-                return self.over(id, Why::Broken);
-            }
-        }
-        if !pipe.wire.is_drained() && pipe.stalled_since.is_none() {
-            pipe.stalled_since = Some(now);
-            stalled.push(id);
-            sums.blocked += 1;
-        }
-        if !bulk.bytes.is_empty() {
-            if pipe.wire.is_drained() {
-                self.bulking.push_back(id);
-            }
-            return;
-        }
-        let then = std::mem::take(&mut bulk.then);
-        pipe.bulk = None;
-        if pipe.wire.is_drained() {
-            notices.push(Notice::BulkFree(id));
-        }
-        for (channel, seq) in then {
-            self.start(channel, id, seq, now);
-        }
-    }
-
-    /// The socket has taken everything: what waited for it goes on.
-    pub(super) fn drained(&mut self, id: ConnectionId, now: Moment) {
-        let Some(pipe) = pipe_in(&mut self.pipes, id) else { return };
-        pipe.stalled_since = None;
-        let channels = std::mem::take(&mut pipe.stalled);
-        let bulk = pipe.bulk.is_some();
-        let answers = !pipe.control.is_empty() || pipe.state == State::Finishing || pipe.was_full;
-        if bulk {
-            self.bulking.push_back(id);
-        } else {
-            self.notices.push(Notice::BulkFree(id));
-        }
-        if answers {
-            self.list(id);
-        }
-        for channel in channels {
-            if let Some(index) = self.by_channel.get(&channel).copied() {
-                self.enqueue(index, now);
-            }
+        for (channel, seq) in bulk.then {
+            self.start(channel, id, seq, self.now);
         }
     }
 
     /// Cuts connections whose socket has taken nothing for too long.
-    pub(super) fn cut_slow(&mut self, now: Moment) {
-        let max = self.options.stalled_max;
-        let mut stalled = std::mem::take(&mut self.stalled);
-        stalled.retain(|id| {
-            let Some(pipe) = pipe_in(&mut self.pipes, *id) else { return false };
-            let Some(since) = pipe.stalled_since else { return false };
-            if now.since(since) < max {
-                return true;
+    fn cut_slow(&mut self, turn: &mut Turn) {
+        while let Some(&(due, slot, generation)) = self.watched.first()
+            && due <= self.now
+        {
+            self.watched.pop_first();
+            let Some(pipe) = self.table.get_mut(ConnectionId { slot, generation }) else {
+                continue;
+            };
+            pipe.flags.watched = false;
+            let Some(stall) = &pipe.stall else { continue };
+            if stall.since.plus(self.options.stalled_max) <= self.now {
+                turn.slow += 1;
+                self.over(slot, Why::Slow);
+            } else {
+                self.watch(slot);
             }
-            self.sums.slow += 1;
-            self.over(*id, Why::Slow);
-            false
-        });
-        self.stalled.append(&mut stalled);
+        }
     }
 }
 
-/// Tells that the seqs `from..=to` have to be read from history.
-fn behind(log: &Log, from: Seq, to: Seq, plain: &mut Vec<u8>) {
-    let standing = wire::Standing {
-        channel: log.channel.get(),
-        state: wire::standing::State::Behind.into(),
-        from: from.get(),
-        to: to.get(),
-        head: log.last().get(),
-        info: None,
-    };
-    let kind = Some(wire::server_frame::Kind::Standing(standing));
-    let frame = wire::ServerFrame { kind, id: 0, more: false };
-    // A Vec grows as needed: encoding into it does not fail.
-    let encoded = frame.encode_length_delimited(plain);
-    debug_assert!(encoded.is_ok(), "a Vec has room");
+fn send_control(
+    pipe: &mut Pipe,
+    scratch: &mut Scratch,
+    plain: &mut Vec<u8>,
+    now: Moment,
+    turn: &mut Turn,
+) -> Result<(), WireError> {
+    let control = pipe.control_in_record();
+    if control == 0 {
+        return Ok(());
+    }
+    plain.clear();
+    plain.extend_from_slice(&pipe.control[..control]);
+    turn.sends += 1;
+    turn.bytes += control as u64;
+    let drained = pipe.send(scratch, plain, control, now)?;
+    turn.blocked += u32::from(!drained);
+    Ok(())
+}
+
+fn at_most(count: usize, most: u32) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX).min(most)
 }

@@ -1,32 +1,23 @@
-//! What a shard's pipes count. Sums are kept plainly and told once a turn.
+//! What this room counts: handles made once per shard, counted up once per turn.
 
 use metrics::{Counter, Gauge, counter, gauge};
 
 use crate::runtime::route::ShardNo;
 
-/// Sums since the last turn.
-#[derive(Default)]
-pub(super) struct Sums {
-    pub(super) deliveries: u64,
-    pub(super) writes: u64,
-    pub(super) plain_bytes: u64,
-    pub(super) blocked: u64,
-    pub(super) fallen: u64,
-    pub(super) slow: u64,
-    pub(super) gaps: u64,
-}
+use super::notice::Turn;
 
 pub(super) struct Metrics {
     deliveries: Counter,
-    writes: Counter,
-    plain_bytes: Counter,
+    sends: Counter,
+    bytes: Counter,
     blocked: Counter,
     fallen: Counter,
+    pub(super) control_full: Counter,
+    pub(super) gaps: Counter,
     slow: Counter,
-    gaps: Counter,
-    pipes: Gauge,
-    logs: Gauge,
-    queued: Gauge,
+    connections: Gauge,
+    channels: Gauge,
+    log_bytes: Gauge,
 }
 
 impl Metrics {
@@ -36,36 +27,38 @@ impl Metrics {
         let gauge = |name: &'static str| gauge!(name, "shard" => shard.clone());
         Self {
             deliveries: counter("damso_deliveries_total"),
-            writes: counter("damso_socket_writes_total"),
-            plain_bytes: counter("damso_sent_bytes_total"),
+            sends: counter("damso_socket_writes_total"),
+            bytes: counter("damso_sent_bytes_total"),
             blocked: counter("damso_sockets_blocked_total"),
             fallen: counter("damso_cursors_fallen_total"),
-            slow: counter("damso_slow_readers_cut_total"),
+            control_full: counter("damso_control_full_total"),
             gaps: counter("damso_channel_log_gaps_total"),
-            pipes: gauge("damso_connections"),
-            logs: gauge("damso_channel_logs"),
-            queued: gauge("damso_channel_logs_queued"),
+            slow: counter("damso_slow_readers_cut_total"),
+            connections: gauge("damso_connections"),
+            channels: gauge("damso_channel_logs"),
+            log_bytes: gauge("damso_channel_log_bytes"),
         }
     }
 
-    pub(super) fn tell(&self, sums: &mut Sums, (pipes, logs, queued): (usize, usize, usize)) {
-        let Sums { deliveries, writes, plain_bytes, blocked, fallen, slow, gaps } =
-            std::mem::take(sums);
-        for (counter, sum) in [
-            (&self.deliveries, deliveries),
-            (&self.writes, writes),
-            (&self.plain_bytes, plain_bytes),
-            (&self.blocked, blocked),
-            (&self.fallen, fallen),
-            (&self.slow, slow),
-            (&self.gaps, gaps),
-        ] {
-            if sum > 0 {
-                counter.increment(sum);
-            }
+    pub(super) fn count(&self, turn: &Turn) {
+        self.deliveries.increment(turn.deliveries);
+        self.sends.increment(u64::from(turn.sends));
+        self.bytes.increment(turn.bytes);
+        if turn.blocked > 0 {
+            self.blocked.increment(u64::from(turn.blocked));
         }
-        self.pipes.set(pipes as f64);
-        self.logs.set(logs as f64);
-        self.queued.set(queued as f64);
+        if turn.fallen > 0 {
+            self.fallen.increment(u64::from(turn.fallen));
+        }
+        if turn.slow > 0 {
+            self.slow.increment(u64::from(turn.slow));
+        }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a gauge is an f64")]
+    pub(super) fn show(&self, connections: usize, channels: usize, log_bytes: usize) {
+        self.connections.set(connections as f64);
+        self.channels.set(channels as f64);
+        self.log_bytes.set(log_bytes as f64);
     }
 }

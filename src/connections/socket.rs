@@ -114,15 +114,3 @@ impl<T: Send + 'static> Detached for DetachedTokio<T> {
         Ok(Box::new(TokioSocket { stream, tied }))
     }
 }
-
-/// Polls for readiness in either of two directions.
-pub(super) fn poll_either(
-    socket: &dyn Socket,
-    (read, write): (bool, bool),
-    cx: &mut Context<'_>,
-) -> Poll<(bool, bool)> {
-    // A socket that cannot be watched is reported ready: the try tells the error.
-    let readable = read && socket.poll_ready(Interest::Read, cx).is_ready();
-    let writable = write && socket.poll_ready(Interest::Write, cx).is_ready();
-    if readable || writable { Poll::Ready((readable, writable)) } else { Poll::Pending }
-}

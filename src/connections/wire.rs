@@ -1,49 +1,47 @@
-//! One socket with its TLS state: ciphertext in, plaintext out, and the other way round.
+//! One socket with its TLS state: ciphertext is made and taken apart in buffers of the shard.
 //!
-//! rustls' unbuffered interface works in buffers of the caller's: all pipes of a shard
-//! share one [`Scratch`]. A wire keeps bytes of its own only in two cases: ciphertext
-//! of a record that has not arrived whole, and the rest of one record that the socket
-//! did not take.
+//! ```text
+//! socket -> | left | read ...            scratch.input   -> decrypted -> plain
+//!             ^ kept only while a record is incomplete
+//! plain  -> | record | record | ...      scratch.output  -> socket
+//!                         ^ kept only while the socket is full
+//! ```
 
 use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use rustls::ServerConfig;
 use rustls::server::UnbufferedServerConnection;
-use rustls::unbuffered::{
-    AppDataRecord, ConnectionState, EncodeError, EncryptError, UnbufferedStatus,
-};
+use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError};
 
+use super::options::RECORD_BYTES_MAX;
 use super::socket::{Detached, Interest, Socket};
 
-/// Most plaintext of one record.
-pub(super) const RECORD_BYTES_MAX: usize = 16 * 1024;
-/// Header, content type and tag that a record adds.
-const RECORD_EXTRA_BYTES: usize = 64;
-/// Read at once. A whole record and the beginning of the next always fit.
-const INPUT_BYTES: usize = 40 * 1024;
-/// Largest handshake message that rustls takes, and so most ciphertext that may wait.
-const LEFT_BYTES_MAX: usize = 0x1_0000 - 1 + RECORD_EXTRA_BYTES;
+/// What TLS adds to a record at most, with room for a key update in front, bytes.
+const RECORD_EXTRA_BYTES: usize = 1024;
+/// Ciphertext of an incomplete record or handshake message that may wait for its rest, bytes.
+const LEFT_BYTES_MAX: usize = RECORD_BYTES_MAX + RECORD_EXTRA_BYTES;
+/// Ciphertext that may wait for a full socket, bytes. A send is made only when nothing waits; more
+/// than one of them can only be what TLS itself has to say.
+const UNWRITTEN_BYTES_MAX: usize = 256 * 1024;
+/// Ciphertext taken from the socket at once, bytes.
+const READ_BYTES_MAX: usize = 40 * 1024;
 
-/// Buffers that all pipes of a shard share.
-#[derive(Default)]
+/// Buffers that all wires of a shard share; at rest a wire has none of its own.
 pub struct Scratch {
-    input: Vec<u8>,
-    output: Vec<u8>,
-    /// Plaintext of a record that is put together.
-    pub(super) plain: Vec<u8>,
+    input: Box<[u8]>,
+    output: Box<[u8]>,
 }
 
-/// What one try to read led to.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Received {
-    /// Bytes came, though perhaps no plaintext.
-    Some,
-    /// Nothing is there.
-    Blocked,
-    /// The peer is done.
-    End,
+impl Default for Scratch {
+    fn default() -> Self {
+        Self {
+            input: vec![0; LEFT_BYTES_MAX + READ_BYTES_MAX].into(),
+            output: vec![0; RECORD_BYTES_MAX + RECORD_EXTRA_BYTES].into(),
+        }
+    }
 }
 
 /// Why a wire is of no more use.
@@ -55,179 +53,179 @@ pub enum WireError {
     /// The peer broke TLS, or what it sent never was TLS.
     #[error("TLS: {0}")]
     Tls(#[from] rustls::Error),
-    /// The peer sent something that must not be sent then.
+    /// The peer sent something that must not be sent then, or this end did.
     #[error("TLS: {0}")]
     Unexpected(&'static str),
 }
 
-/// A socket and its TLS connection.
+/// What came of a read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Received {
+    /// Bytes came, though perhaps no plaintext (handshake, half a record).
+    Some,
+    /// Nothing there: wait for readiness.
+    Blocked,
+    /// The peer will send no more.
+    End,
+}
+
+/// A socket and the TLS state of its server side.
 pub struct Wire {
     socket: Box<dyn Socket>,
-    tls: Box<UnbufferedServerConnection>,
-    /// Ciphertext of a record that has not arrived whole.
-    left: Vec<u8>,
-    /// Ciphertext that the socket did not take.
-    unsent: Vec<u8>,
-    handshaken: bool,
+    inner: Inner,
 }
 
-/// A wire between two shards.
+/// A wire on its way to another shard.
 pub struct DetachedWire {
     socket: Box<dyn Detached>,
-    tls: Box<UnbufferedServerConnection>,
-    left: Vec<u8>,
-    unsent: Vec<u8>,
+    inner: Inner,
 }
 
-const fn must_be_send<T: Send>() {}
-const _: () = must_be_send::<DetachedWire>();
+/// All but the socket.
+struct Inner {
+    tls: Box<UnbufferedServerConnection>,
+    left: Box<[u8]>,
+    unwritten: Option<Box<Unwritten>>,
+    ended: bool,
+}
+
+/// Ciphertext that the socket did not take.
+struct Unwritten {
+    bytes: Vec<u8>,
+    at: usize,
+}
+
+// The hand-over to another shard needs it.
+const _: () = {
+    const fn is_send<T: Send>() {}
+    is_send::<DetachedWire>();
+};
 
 impl Wire {
-    /// The server's end of a connection that begins.
+    /// Starts the server side of TLS on an accepted connection.
     ///
     /// # Errors
-    /// [`WireError::Tls`]: the configuration cannot serve.
-    pub fn accept(
-        socket: Box<dyn Socket>,
-        config: Arc<rustls::ServerConfig>,
-    ) -> Result<Self, WireError> {
+    /// [`WireError::Tls`] for a configuration that cannot serve.
+    pub fn accept(socket: Box<dyn Socket>, config: Arc<ServerConfig>) -> Result<Self, WireError> {
         let tls = Box::new(UnbufferedServerConnection::new(config)?);
-        Ok(Self { socket, tls, left: Vec::new(), unsent: Vec::new(), handshaken: false })
+        let inner = Inner { tls, left: Box::default(), unwritten: None, ended: false };
+        Ok(Self { socket, inner })
     }
 
-    /// Whether the handshake is over.
-    pub fn handshaken(&self) -> bool {
-        self.handshaken
-    }
-
-    /// The protocol agreed on.
-    pub fn alpn(&self) -> Option<&[u8]> {
-        self.tls.alpn_protocol()
-    }
-
-    /// Whether a try would not block.
-    pub fn poll_ready(&self, cx: &mut Context<'_>, interest: Interest) -> Poll<io::Result<()>> {
-        self.socket.poll_ready(interest, cx)
-    }
-
-    /// Reads once and decrypts what came into `plain`; answers handshakes on the way.
+    /// Reads once, at most 40 KiB, drives the handshake and appends the plaintext to `plain`.
     ///
     /// # Errors
-    /// [`WireError`]: the connection is over.
+    /// After any error the wire is to be dropped; an alert has been tried where TLS has one.
     pub fn receive(
         &mut self,
         scratch: &mut Scratch,
         plain: &mut Vec<u8>,
     ) -> Result<Received, WireError> {
-        let held = self.left.len();
-        scratch.input.resize(held + INPUT_BYTES, 0);
-        let (left, fresh) = scratch.input.split_at_mut(held);
-        let read = match self.socket.try_read(fresh) {
-            Ok(0) => return Ok(Received::End),
-            Ok(read) => read,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                return Ok(Received::Blocked);
+        if self.inner.ended {
+            return Ok(Received::End);
+        }
+        let held = self.inner.left.len();
+        let input = &mut scratch.input[..held + READ_BYTES_MAX];
+        let read = match self.socket.try_read(&mut input[held..]) {
+            Ok(0) => {
+                self.inner.ended = true;
+                return Ok(Received::End);
             }
+            Ok(read) => read,
+            Err(error) if is_blocked(&error) => return Ok(Received::Blocked),
             Err(error) => return Err(error.into()),
         };
-        left.copy_from_slice(&self.left);
-        let Scratch { input, output, .. } = scratch;
-        let records = input.get_mut(..held + read).unwrap_or_default();
-        let (used, open) = self.decrypt(records, output, plain)?;
-        let rest = records.get(used..).unwrap_or_default();
-        if rest.len() > LEFT_BYTES_MAX {
-            return Err(WireError::Unexpected("more bytes than a record has"));
+        input[..held].copy_from_slice(&self.inner.left);
+        let filled = &mut input[..held + read];
+        let used = self.open(filled, &mut scratch.output, plain)?;
+        let left = &filled[used..];
+        if left.len() > LEFT_BYTES_MAX {
+            return Err(WireError::Unexpected("a message that does not end"));
         }
-        if rest.is_empty() {
-            self.left = Vec::new();
-        } else {
-            self.left.clear();
-            self.left.extend_from_slice(rest);
+        if !(left.is_empty() && held == 0) {
+            self.inner.left = left.into();
         }
-        Ok(if open { Received::Some } else { Received::End })
+        Ok(Received::Some)
     }
 
-    /// How many bytes of `records` are done with, and whether the peer still sends.
-    fn decrypt(
+    /// Takes all complete records out of `input`; returns how many bytes they were.
+    fn open(
         &mut self,
-        records: &mut [u8],
-        output: &mut Vec<u8>,
+        input: &mut [u8],
+        output: &mut [u8],
         plain: &mut Vec<u8>,
-    ) -> Result<(usize, bool), WireError> {
-        let mut used = 0;
-        let mut flight = 0;
+    ) -> Result<usize, WireError> {
+        let (mut used, mut sealed) = (0, 0);
         loop {
-            let rest = records.get_mut(used..).unwrap_or_default();
-            let UnbufferedStatus { mut discard, state, .. } = self.tls.process_tls_records(rest);
-            let mut done = None;
-            match state? {
-                ConnectionState::ReadTraffic(mut traffic) => {
+            let status = self.inner.tls.process_tls_records(&mut input[used..]);
+            used += status.discard;
+            match status.state {
+                Ok(ConnectionState::ReadTraffic(mut traffic)) => {
                     while let Some(record) = traffic.next_record() {
-                        let AppDataRecord { discard: more, payload, .. } = record?;
-                        discard += more;
-                        plain.extend_from_slice(payload);
+                        let record = record?;
+                        used += record.discard;
+                        plain.extend_from_slice(record.payload);
                     }
                 }
-                ConnectionState::EncodeTlsData(mut data) => {
-                    flight += encode(output, flight, |out| data.encode(out))?;
+                Ok(ConnectionState::EncodeTlsData(mut data)) => {
+                    let mut encoded = data.encode(&mut output[sealed..]);
+                    if matches!(encoded, Err(EncodeError::InsufficientSize(_))) {
+                        self.inner.unwritten =
+                            put(&*self.socket, self.inner.unwritten.take(), &output[..sealed])?;
+                        sealed = 0;
+                        encoded = data.encode(output);
+                    }
+                    sealed += encoded.map_err(cannot_encode)?;
                 }
-                ConnectionState::TransmitTlsData(data) => {
-                    let bytes = output.get(..flight).unwrap_or_default();
-                    put(&*self.socket, &mut self.unsent, bytes)?;
-                    flight = 0;
+                Ok(ConnectionState::TransmitTlsData(data)) => {
                     data.done();
+                    self.put(&output[..sealed])?;
+                    sealed = 0;
                 }
-                ConnectionState::BlockedHandshake => done = Some(true),
-                ConnectionState::WriteTraffic(_) => {
-                    self.handshaken = true;
-                    done = Some(true);
+                Ok(ConnectionState::BlockedHandshake | ConnectionState::WriteTraffic(_)) => break,
+                Ok(ConnectionState::PeerClosed) => self.inner.ended = true,
+                Ok(ConnectionState::Closed) => break,
+                // 0-RTT is off: its plaintext may be a replay.
+                Ok(_) => return Err(WireError::Unexpected("early data, which is off")),
+                Err(error) => {
+                    self.send_alert(output);
+                    return Err(error.into());
                 }
-                ConnectionState::PeerClosed | ConnectionState::Closed => done = Some(false),
-                ConnectionState::ReadEarlyData(_) => {
-                    return Err(WireError::Unexpected("early data, which is off"));
-                }
-                _ => return Err(WireError::Unexpected("a state that this server does not know")),
-            }
-            used += discard;
-            if let Some(open) = done {
-                return Ok((used, open));
             }
         }
+        Ok(used)
     }
 
-    /// Encrypts and writes; what the socket does not take is kept. Longer plaintext than a
-    /// record has goes out in several.
+    /// Encrypts and writes; what the socket does not take is kept. Longer plaintext than a record
+    /// has goes out in several. Call it only while [`Wire::is_drained`].
     ///
     /// # Errors
     /// [`WireError`]: the connection is over.
     pub fn send(&mut self, scratch: &mut Scratch, plain: &[u8]) -> Result<(), WireError> {
-        plain
-            .chunks(RECORD_BYTES_MAX)
-            .try_for_each(|record| self.record(&mut scratch.output, record))
+        for record in plain.chunks(RECORD_BYTES_MAX) {
+            let sealed = self.seal(record, &mut scratch.output)?;
+            self.put(&scratch.output[..sealed])?;
+        }
+        Ok(())
     }
 
-    /// One record from the scratch's own plaintext.
-    pub(super) fn send_plain(&mut self, scratch: &mut Scratch) -> Result<(), WireError> {
-        let Scratch { output, plain, .. } = scratch;
-        plain.chunks(RECORD_BYTES_MAX).try_for_each(|record| self.record(output, record))
-    }
-
-    fn record(&mut self, output: &mut Vec<u8>, plain: &[u8]) -> Result<(), WireError> {
-        let mut length = 0;
+    /// Encrypts one record into `output`, behind anything that TLS itself has to say.
+    fn seal(&mut self, record: &[u8], output: &mut [u8]) -> Result<usize, WireError> {
+        let mut sealed = 0;
         loop {
-            match self.tls.process_tls_records(&mut []).state? {
+            // Handshake bytes that wait for their rest belong to the TLS state: it must see them in
+            // every call. They are there only when a peer cuts a key update in two.
+            match self.inner.tls.process_tls_records(&mut self.inner.left).state? {
                 ConnectionState::WriteTraffic(mut traffic) => {
-                    length +=
-                        encrypt(output, length, plain.len(), |out| traffic.encrypt(plain, out))?;
-                    let bytes = output.get(..length).unwrap_or_default();
-                    return Ok(put(&*self.socket, &mut self.unsent, bytes)?);
+                    let out = &mut output[sealed..];
+                    return Ok(sealed + traffic.encrypt(record, out).map_err(cannot_encrypt)?);
                 }
-                // A key update that the peer asked for goes out first.
                 ConnectionState::EncodeTlsData(mut data) => {
-                    length += encode(output, length, |out| data.encode(out))?;
+                    sealed += data.encode(&mut output[sealed..]).map_err(cannot_encode)?;
                 }
                 ConnectionState::TransmitTlsData(data) => data.done(),
-                ConnectionState::PeerClosed | ConnectionState::Closed => {
+                ConnectionState::PeerClosed => self.inner.ended = true,
+                ConnectionState::Closed => {
                     return Err(io::Error::from(io::ErrorKind::BrokenPipe).into());
                 }
                 _ => return Err(WireError::Unexpected("a write before the handshake was over")),
@@ -235,42 +233,15 @@ impl Wire {
         }
     }
 
-    /// Whether the socket has taken everything.
-    pub fn is_drained(&self) -> bool {
-        self.unsent.is_empty()
-    }
-
-    /// Offers what is kept to the socket. `true`: it took some.
-    ///
-    /// # Errors
-    /// [`WireError::Io`]: the connection is over.
-    pub fn flush(&mut self) -> Result<bool, WireError> {
-        let before = self.unsent.len();
-        while !self.unsent.is_empty() {
-            match self.socket.try_write(&self.unsent) {
-                Ok(0) => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
-                Ok(taken) if taken == self.unsent.len() => self.unsent = Vec::new(),
-                Ok(taken) => drop(self.unsent.drain(..taken)),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(self.unsent.len() < before)
-    }
-
-    /// Tells the peer that nothing follows, and ends the socket. What it did not take is lost.
+    /// Tells the peer that nothing follows, and ends the socket. What it does not take is lost.
     pub fn end(&mut self, scratch: &mut Scratch) {
-        if let Ok(ConnectionState::WriteTraffic(mut traffic)) =
-            self.tls.process_tls_records(&mut []).state
+        let status = self.inner.tls.process_tls_records(&mut self.inner.left);
+        if let Ok(ConnectionState::WriteTraffic(mut traffic)) = status.state
+            && let Ok(sealed) = traffic.queue_close_notify(&mut scratch.output)
+            && self.is_drained()
         {
-            let sent = encrypt(&mut scratch.output, 0, 0, |out| traffic.queue_close_notify(out));
-            if let Ok(length) = sent
-                && self.unsent.is_empty()
-            {
-                let bytes = scratch.output.get(..length).unwrap_or_default();
-                // The peer may be gone; then there is nobody to tell.
-                drop(self.socket.try_write(bytes));
-            }
+            // The peer may be gone; then there is nobody to tell.
+            drop(self.put(&scratch.output[..sealed]));
         }
         self.socket.shutdown();
     }
@@ -286,79 +257,119 @@ impl Wire {
         self.end(scratch);
     }
 
-    /// Leaves this shard, with all that was read and not yet written.
-    ///
-    /// # Errors
-    /// The operating system refused; the connection is gone.
-    pub fn detach(self) -> io::Result<DetachedWire> {
-        let Self { socket, tls, left, unsent, .. } = self;
-        Ok(DetachedWire { socket: socket.detach()?, tls, left, unsent })
+    /// The last words after a broken record; nobody waits for them.
+    fn send_alert(&mut self, output: &mut [u8]) {
+        let mut sealed = 0;
+        while self.inner.tls.wants_write() {
+            let status = self.inner.tls.process_tls_records(&mut []);
+            let Ok(ConnectionState::EncodeTlsData(mut data)) = status.state else { break };
+            let Ok(encoded) = data.encode(&mut output[sealed..]) else { break };
+            sealed += encoded;
+        }
+        let _ = self.put(&output[..sealed]);
     }
 
-    pub(super) fn socket(&self) -> &dyn Socket {
-        &*self.socket
+    fn put(&mut self, sealed: &[u8]) -> Result<(), WireError> {
+        self.inner.unwritten = put(&*self.socket, self.inner.unwritten.take(), sealed)?;
+        Ok(())
+    }
+
+    /// Offers what is kept to the socket. `true`: it took some.
+    ///
+    /// # Errors
+    /// [`WireError::Io`]: the connection is over.
+    pub fn flush(&mut self) -> Result<bool, WireError> {
+        let Some(unwritten) = self.inner.unwritten.as_deref_mut() else { return Ok(false) };
+        let written = write(&*self.socket, &unwritten.bytes[unwritten.at..])?;
+        unwritten.at += written;
+        if unwritten.at == unwritten.bytes.len() {
+            self.inner.unwritten = None;
+        }
+        Ok(written > 0)
+    }
+
+    /// Whether a try would not block. A wire whose peer has closed can be read: it has ended.
+    pub fn poll_ready(&self, cx: &mut Context<'_>, interest: Interest) -> Poll<io::Result<()>> {
+        if self.inner.ended && interest == Interest::Read {
+            return Poll::Ready(Ok(()));
+        }
+        self.socket.poll_ready(interest, cx)
+    }
+
+    /// Whether the socket has taken everything.
+    pub fn is_drained(&self) -> bool {
+        self.inner.unwritten.is_none()
+    }
+
+    /// Whether the handshake is over.
+    pub fn handshaken(&self) -> bool {
+        !self.inner.tls.is_handshaking()
+    }
+
+    /// The protocol agreed on. `None`: the client offered none.
+    pub fn alpn(&self) -> Option<&[u8]> {
+        self.inner.tls.alpn_protocol()
+    }
+
+    /// Leaves this shard, with everything that was left over.
+    ///
+    /// # Errors
+    /// What the system says; the connection is gone then.
+    pub fn detach(self) -> io::Result<DetachedWire> {
+        Ok(DetachedWire { socket: self.socket.detach()?, inner: self.inner })
     }
 }
 
 impl DetachedWire {
-    /// Joins this shard.
+    /// Joins the shard that calls.
     ///
     /// # Errors
-    /// The operating system refused; the connection is gone.
+    /// What the system says; the connection is gone then.
     pub fn attach(self) -> io::Result<Wire> {
-        let Self { socket, tls, left, unsent } = self;
-        Ok(Wire { socket: socket.attach()?, tls, left, unsent, handshaken: true })
+        Ok(Wire { socket: self.socket.attach()?, inner: self.inner })
     }
 }
 
-/// Writes what the socket takes; the rest is kept, behind what was kept before.
-fn put(socket: &dyn Socket, unsent: &mut Vec<u8>, mut bytes: &[u8]) -> io::Result<()> {
-    while unsent.is_empty() && !bytes.is_empty() {
+/// Writes `sealed` behind what waits, and returns what waits now.
+fn put(
+    socket: &dyn Socket,
+    waiting: Option<Box<Unwritten>>,
+    sealed: &[u8],
+) -> Result<Option<Box<Unwritten>>, WireError> {
+    if let Some(mut waiting) = waiting {
+        if waiting.bytes.len() + sealed.len() > UNWRITTEN_BYTES_MAX {
+            return Err(WireError::Unexpected("questions without reading the answers"));
+        }
+        waiting.bytes.extend_from_slice(sealed);
+        return Ok(Some(waiting));
+    }
+    let written = write(socket, sealed)?;
+    let rest = &sealed[written..];
+    Ok((!rest.is_empty()).then(|| Box::new(Unwritten { bytes: rest.to_vec(), at: 0 })))
+}
+
+/// Writes until the socket is full.
+fn write(socket: &dyn Socket, mut bytes: &[u8]) -> Result<usize, WireError> {
+    let all = bytes.len();
+    while !bytes.is_empty() {
         match socket.try_write(bytes) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(taken) => bytes = bytes.get(taken..).unwrap_or_default(),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-            Err(error) => return Err(error),
+            Ok(0) => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
+            Ok(written) => bytes = &bytes[written..],
+            Err(error) if is_blocked(&error) => break,
+            Err(error) => return Err(error.into()),
         }
     }
-    unsent.extend_from_slice(bytes);
-    Ok(())
+    Ok(all - bytes.len())
 }
 
-fn encode(
-    output: &mut Vec<u8>,
-    at: usize,
-    mut encode: impl FnMut(&mut [u8]) -> Result<usize, EncodeError>,
-) -> Result<usize, WireError> {
-    loop {
-        match encode(output.get_mut(at..).unwrap_or_default()) {
-            Ok(length) => return Ok(length),
-            Err(EncodeError::InsufficientSize(short)) => output.resize(at + short.required_size, 0),
-            Err(EncodeError::AlreadyEncoded) => {
-                return Err(WireError::Unexpected("a handshake message twice"));
-            }
-        }
-    }
+fn is_blocked(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
 
-fn encrypt(
-    output: &mut Vec<u8>,
-    at: usize,
-    plain_len: usize,
-    mut encrypt: impl FnMut(&mut [u8]) -> Result<usize, EncryptError>,
-) -> Result<usize, WireError> {
-    if output.len() < at + plain_len + RECORD_EXTRA_BYTES {
-        output.resize(at + RECORD_BYTES_MAX + RECORD_EXTRA_BYTES, 0);
-    }
-    loop {
-        match encrypt(output.get_mut(at..).unwrap_or_default()) {
-            Ok(length) => return Ok(length),
-            Err(EncryptError::InsufficientSize(short)) => {
-                output.resize(at + short.required_size, 0);
-            }
-            Err(EncryptError::EncryptExhausted) => {
-                return Err(WireError::Unexpected("more records than one key may protect"));
-            }
-        }
-    }
+fn cannot_encode(_: EncodeError) -> WireError {
+    WireError::Unexpected("a handshake message longer than a record")
+}
+
+fn cannot_encrypt(_: EncryptError) -> WireError {
+    WireError::Unexpected("more records than one key may protect")
 }
