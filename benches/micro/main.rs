@@ -1,10 +1,17 @@
 //! Micro-benchmarks: `cargo bench --bench micro [FILTER]`. Under `cargo test` each runs once, tiny.
 
+mod codec;
 mod directory;
 mod history;
 mod snowflake;
 
-criterion::criterion_group!(all, directory::benches, history::benches, snowflake::benches);
+criterion::criterion_group!(
+    all,
+    codec::benches,
+    directory::benches,
+    history::benches,
+    snowflake::benches
+);
 
 fn main() {
     if history::is_victim() {
