@@ -146,7 +146,7 @@ async fn settled_info(
         .await?
 }
 
-fn command_of(key: NewKey, floors: &Floors) -> Command {
+pub(super) fn command_of(key: NewKey, floors: &Floors) -> Command {
     let NewKey { user, key, body } = key;
     Command { user, key, body, now_ms: floors.clock.unix_ms() }
 }

@@ -52,6 +52,28 @@ pub(super) fn outbox_done(db: &Connection, ids: &[OutboxId]) -> Result<()> {
     Ok(())
 }
 
+/// The answer that this key was given before.
+pub(super) fn known(db: &Connection, command: &Command) -> Result<Option<Done>> {
+    let Command { user, key, body, .. } = command;
+    let sql = "SELECT body, channel, seq FROM commands WHERE key = ?1 AND user = ?2";
+    let known = db
+        .prepare_cached(sql)?
+        .query_row(params![key.as_bytes(), stored(user.get())], |row| {
+            Ok((number(row, 0)?, number(row, 1)?, number(row, 2)?))
+        })
+        .optional()?;
+    match known {
+        None => Ok(None),
+        Some((known, ..)) if known != body.0 => Err(DirectoryError::KeyReused),
+        Some((_, channel, seq)) => Ok(Some(Done {
+            channel: ChannelNo::new(channel),
+            seq: Seq::new(seq),
+            is_repeated: true,
+            rows: Vec::new(),
+        })),
+    }
+}
+
 fn take_number(db: &Connection, name: &str, step: i64) -> Result<u64> {
     let sql = "UPDATE numbers SET next = next + ?2 WHERE name = ?1 RETURNING next - ?2";
     Ok(db.prepare_cached(sql)?.query_row(params![name, step], |row| number(row, 0))?)
@@ -63,7 +85,7 @@ impl Work<'_> {
         mut self,
         change: impl FnOnce(&mut Self) -> Result<(ChannelNo, Seq)>,
     ) -> Result<Done> {
-        if let Some(known) = self.known()? {
+        if let Some(known) = known(self.db, self.command)? {
             return Ok(known);
         }
         self.user_exists(self.command.user)?;
@@ -282,29 +304,6 @@ impl Work<'_> {
 
     fn too_many_members(&self) -> DirectoryError {
         DirectoryError::TooManyMembers { max: self.options.group_members_max }
-    }
-
-    /// The answer that this key was given before.
-    fn known(&self) -> Result<Option<Done>> {
-        let Command { user, key, body, .. } = self.command;
-        let sql = "SELECT body, channel, seq FROM commands WHERE key = ?1 AND user = ?2";
-        let known = self
-            .db
-            .prepare_cached(sql)?
-            .query_row(params![key.as_bytes(), stored(user.get())], |row| {
-                Ok((number(row, 0)?, number(row, 1)?, number(row, 2)?))
-            })
-            .optional()?;
-        match known {
-            None => Ok(None),
-            Some((known, ..)) if known != body.0 => Err(DirectoryError::KeyReused),
-            Some((_, channel, seq)) => Ok(Some(Done {
-                channel: ChannelNo::new(channel),
-                seq: Seq::new(seq),
-                is_repeated: true,
-                rows: Vec::new(),
-            })),
-        }
     }
 
     /// Remembers the answer, and forgets a few that are older than the window.

@@ -89,6 +89,12 @@ pub trait Directory: Send + Sync {
         max: usize,
     ) -> Result<Vec<(Member, Uid)>, DirectoryError>;
 
+    /// The answer that a command with this key was given before. `None`: none was.
+    ///
+    /// # Errors
+    /// [`DirectoryError::KeyReused`]; [`DirectoryError::Engine`]; asking again is safe.
+    fn answered(&self, command: &Command) -> Result<Option<Done>, DirectoryError>;
+
     /// Makes a group with the commanding person as owner and `others` as members, all of
     /// whom see it from its first event on.
     ///

@@ -174,6 +174,12 @@ impl Directory for Sqlite {
         self.read(|db| reads::members(db, channel, after, max))
     }
 
+    fn answered(&self, command: &Command) -> Result<Option<Done>> {
+        let mut reader = self.reader();
+        let transaction = reader.transaction()?;
+        commands::known(&transaction, command)
+    }
+
     fn create_group(&self, command: &Command, name: &str, others: &[UserNo]) -> Result<Done> {
         self.command(command, |work| work.create_group(name, others))
     }
