@@ -11,5 +11,7 @@ mod crash_world; // what everybody saw
 mod hostile; // frames that a client may not send
 mod layers; //  who may import whom
 mod raw; //     a client made of nothing but a TLS socket and frames
+mod revoke; // who may read, while messages flow
 mod server; //  a server to test
 mod source; //  Rust source as far as imports go
+mod trespass; // requests about what is not one's own, or not as it must be

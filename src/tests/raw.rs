@@ -6,8 +6,9 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use damso_proto::address::ConnectionString;
-use damso_proto::code::{CloseCode, Code};
+use damso_proto::code::CloseCode;
 use damso_proto::id::Key;
 use damso_proto::wire;
 use damso_proto::wire::client_frame::Kind as Ask;
@@ -131,14 +132,36 @@ impl Raw {
         }
     }
 
+    /// Sends a request with a key of any form and returns its answer.
+    pub(crate) fn ask_bytes(&mut self, kind: Ask, key: Bytes) -> Said {
+        let id = self.post_bytes(kind, key).expect("a request goes out");
+        loop {
+            let frame = self.next_frame().expect("an answer");
+            if frame.id == id {
+                return frame.kind.expect("a known kind");
+            }
+        }
+    }
+
     /// Sends a request and does not wait.
     pub(crate) fn post(&mut self, kind: Ask, key: Key) -> io::Result<u64> {
+        self.post_bytes(kind, Bytes::copy_from_slice(key.as_bytes()))
+    }
+
+    fn post_bytes(&mut self, kind: Ask, key: Bytes) -> io::Result<u64> {
         self.next_request += 1;
         let id = self.next_request;
-        let key = bytes::Bytes::copy_from_slice(key.as_bytes());
         let frame = wire::ClientFrame { kind: Some(kind), id, key, ..Default::default() };
         self.write(&encode(&frame))?;
         Ok(id)
+    }
+
+    /// Asks with a fresh key, and is refused.
+    pub(crate) fn refusal(&mut self, kind: Ask) -> wire::Refusal {
+        match self.ask(kind).0 {
+            Said::Refusal(refusal) => refusal,
+            other => panic!("expected a refusal, heard {other:?}"),
+        }
     }
 
     /// Everything that is said before the answer to a Ping sent now.

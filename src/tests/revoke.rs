@@ -1,0 +1,274 @@
+//! Who may read, while messages flow: nothing reaches a person after their removal is answered.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use damso_proto::code::Code;
+use damso_proto::id::{ChannelNo, UserNo};
+use damso_proto::wire;
+use damso_proto::wire::client_frame::Kind as Ask;
+use damso_proto::wire::event::Content;
+use damso_proto::wire::server_frame::Kind as Said;
+use damso_proto::wire::system::What;
+
+use super::raw::{Raw, fresh_key, text};
+use super::server::Local;
+
+/// Removals while others send.
+const REMOVALS: usize = 50;
+/// Sends that one sender has in flight.
+const IN_FLIGHT: usize = 16;
+
+fn number(heard: &[Said]) -> UserNo {
+    match heard.first() {
+        Some(Said::Welcome(welcome)) => UserNo::new(welcome.user),
+        other => panic!("Welcome comes first, not {other:?}"),
+    }
+}
+
+fn group(raw: &mut Raw, uids: &[&str]) -> u64 {
+    let uids = uids.iter().map(|uid| (*uid).to_owned()).collect();
+    match raw.ask(Ask::CreateGroup(wire::CreateGroup { name: "g".to_owned(), uids })).0 {
+        Said::Channel(info) => info.channel,
+        other => panic!("expected a channel, heard {other:?}"),
+    }
+}
+
+fn add(channel: u64, uid: &str) -> Ask {
+    Ask::AddMember(wire::AddMember { channel, uid: uid.to_owned() })
+}
+
+fn remove(channel: u64, user: UserNo) -> Ask {
+    Ask::RemoveMember(wire::RemoveMember { channel, user: user.get() })
+}
+
+fn leave(channel: u64) -> Ask {
+    Ask::LeaveChannel(wire::LeaveChannel { channel })
+}
+
+fn history(channel: u64) -> Ask {
+    Ask::ReadHistory(wire::ReadHistory { channel, ..Default::default() })
+}
+
+/// The seq of a command's Done, and the events that came before it.
+fn done((answer, events): (Said, Vec<wire::Event>)) -> (u64, Vec<wire::Event>) {
+    match answer {
+        Said::Done(done) => (done.seq, events),
+        other => panic!("expected Done, heard {other:?}"),
+    }
+}
+
+fn is_not_found(answer: &Said) -> bool {
+    let code = Code::NotFound.number();
+    matches!(answer, Said::Refusal(refusal) if refusal.code == code)
+}
+
+fn events_of(frames: Vec<wire::ServerFrame>) -> impl Iterator<Item = wire::Event> {
+    frames.into_iter().filter_map(|frame| match frame.kind {
+        Some(Said::Event(event)) => Some(event),
+        _ => None,
+    })
+}
+
+fn what(event: &wire::Event) -> Option<&What> {
+    match &event.content {
+        Some(Content::System(wire::System { what })) => what.as_ref(),
+        _ => None,
+    }
+}
+
+/// Sends as fast as acknowledgements come, until told to stop; every event it heard, and what
+/// was acknowledged under which seq.
+fn send_until(
+    mut raw: Raw,
+    channel: u64,
+    stop: &AtomicBool,
+) -> (Vec<wire::Event>, BTreeMap<u64, String>) {
+    let (mut heard, mut acknowledged) = (Vec::new(), BTreeMap::new());
+    let mut waiting = BTreeMap::new();
+    let mut sent = 0;
+    while !stop.load(Ordering::Relaxed) || !waiting.is_empty() {
+        while waiting.len() < IN_FLIGHT && !stop.load(Ordering::Relaxed) {
+            sent += 1;
+            let body = format!("{sent}");
+            let id = raw.post(text(channel, &body), fresh_key()).expect("a send goes out");
+            waiting.insert(id, body);
+        }
+        let frame = raw.next_frame().expect("acknowledgements and events");
+        match frame.kind {
+            Some(Said::Ack(ack)) => {
+                let body = waiting.remove(&frame.id).expect("a send of this connection");
+                acknowledged.insert(ack.seq, body);
+            }
+            Some(Said::Event(event)) if event.channel == channel => heard.push(event),
+            Some(Said::Event(_) | Said::Ping(_)) => {}
+            other => panic!("a sender in the group heard {other:?}"),
+        }
+    }
+    heard.extend(events_of(raw.fence().expect("it is still in")));
+    (heard, acknowledged)
+}
+
+/// What the removed person may have: each range from the event that adds them to the one that
+/// removes them.
+type Spans = Vec<(u64, u64)>;
+
+/// Removes Carol and adds her again, fifty times.
+fn come_and_go(
+    alice: &mut Raw,
+    carol: &mut Raw,
+    channel: u64,
+    user: UserNo,
+) -> (Spans, Vec<wire::Event>) {
+    let (mut spans, mut heard, mut from) = (Vec::new(), Vec::new(), 1);
+    for round in 0..REMOVALS {
+        let (to, _) = done(alice.ask(remove(channel, user)));
+        spans.push((from, to));
+        // Who has heard of the removal as done reads nothing, in whatever way.
+        let (page, before) = carol.ask(history(channel));
+        heard.extend(before);
+        assert!(is_not_found(&page), "round {round}: {page:?}");
+        let (answer, before) = carol.ask(text(channel, "still here?"));
+        heard.extend(before);
+        assert!(is_not_found(&answer), "round {round}: {answer:?}");
+        heard.extend(events_of(carol.fence().expect("she is still connected")));
+        let newest = heard.iter().filter(|event| event.channel == channel).map(|event| event.seq);
+        assert!(newest.max() <= Some(to), "round {round}: something came after {to}");
+        (from, _) = done(alice.ask(add(channel, "carol")));
+        let (page, before) = carol.ask(history(channel));
+        heard.extend(before);
+        let Said::Page(page) = page else { panic!("round {round}: {page:?}") };
+        assert_eq!(page.floor, from, "round {round}: she reads from her new join on");
+        assert!(page.rows.iter().flat_map(|row| &row.event).all(|event| event.seq >= from));
+    }
+    let (last, _) = done(alice.ask(remove(channel, user)));
+    spans.push((from, last));
+    (spans, heard)
+}
+
+#[test]
+fn nothing_reaches_a_removed_person_and_nobody_else_loses_anything() {
+    let server = Local::start(&["--shards", "2"]);
+    let (mut alice, _) = Raw::log_in(&server.string("alice"), "a", Default::default());
+    let (bob, _) = Raw::log_in(&server.string("bob"), "b", Default::default());
+    let (dave, _) = Raw::log_in(&server.string("dave"), "d", Default::default());
+    let (mut carol, heard) = Raw::log_in(&server.string("carol"), "c", Default::default());
+    let user = number(&heard);
+    let channel = group(&mut alice, &["bob", "carol", "dave"]);
+    let aside = group(&mut alice, &["carol"]);
+    let stop = AtomicBool::new(false);
+    let (spans, mut heard, sent) = thread::scope(|scope| {
+        let senders = [bob, dave].map(|raw| scope.spawn(|| send_until(raw, channel, &stop)));
+        let (spans, heard) = come_and_go(&mut alice, &mut carol, channel, user);
+        stop.store(true, Ordering::Relaxed);
+        (spans, heard, senders.map(|sender| sender.join().expect("a sender")))
+    });
+    // All that is on its way to her comes before what is said now.
+    alice.ask(text(aside, "the end"));
+    loop {
+        let event = carol.event();
+        let is_end = event.channel == aside && what(&event).is_none();
+        heard.push(event);
+        if is_end {
+            break;
+        }
+    }
+    heard.extend(events_of(carol.fence().expect("she is still connected")));
+    let seqs: Vec<_> =
+        heard.iter().filter(|event| event.channel == channel).map(|event| event.seq).collect();
+    let expected: Vec<_> = spans.iter().flat_map(|(from, to)| *from..=*to).collect();
+    assert_eq!(seqs, expected, "everything from each join to each removal, once, and nothing else");
+    let own = ChannelNo::self_of(user).get();
+    let told =
+        heard.iter().filter(|event| event.channel == own).filter_map(|event| match what(event)? {
+            What::ChannelAdded(added) if added.channel == channel => Some((true, added.from)),
+            What::ChannelRemoved(removed) if removed.channel == channel => {
+                Some((false, removed.to))
+            }
+            _ => None,
+        });
+    let expected = spans.iter().flat_map(|(from, to)| [(true, *from), (false, *to)]);
+    assert_eq!(told.collect::<Vec<_>>(), expected.collect::<Vec<_>>(), "her own log tells it");
+
+    let last = spans.last().expect("fifty of them").1;
+    let mut acknowledged = 0;
+    for (events, acks) in &sent {
+        assert!(events.is_sorted_by(|one, next| one.seq + 1 == next.seq && one.id < next.id));
+        assert!(events.last().is_some_and(|event| event.seq >= last));
+        acknowledged += acks.len();
+    }
+    let bodies: BTreeMap<u64, &String> =
+        sent.iter().flat_map(|(_, acks)| acks).map(|(seq, body)| (*seq, body)).collect();
+    assert_eq!(bodies.len(), acknowledged, "no two sends have one seq");
+    for (events, _) in &sent {
+        let texts = events.iter().filter_map(|event| match &event.content {
+            Some(Content::Text(text)) => Some((event.seq, text)),
+            _ => None,
+        });
+        assert!(texts.eq(bodies.iter().map(|(seq, body)| (*seq, *body))), "all of it, by all");
+    }
+    println!("{} removals among {acknowledged} messages", spans.len());
+}
+
+#[test]
+fn commands_about_members_are_idempotent() {
+    let server = Local::start(&["--shards", "2"]);
+    let (mut alice, _) = Raw::log_in(&server.string("alice"), "a", Default::default());
+    let (mut bob, heard) = Raw::log_in(&server.string("bob"), "b", Default::default());
+    let bob_no = number(&heard);
+    let channel = group(&mut alice, &[]);
+    let key = fresh_key();
+    let (added, _) = done(alice.ask_with(add(channel, "bob"), key));
+    assert_eq!(added, 2);
+    assert_eq!(done(alice.ask_with(add(channel, "bob"), key)).0, added, "the first answer again");
+    assert_eq!(done(alice.ask(add(channel, "bob"))).0, 0, "nothing had to change");
+    let key = fresh_key();
+    let (removed, _) = done(alice.ask_with(remove(channel, bob_no), key));
+    assert_eq!(removed, 3);
+    assert_eq!(done(alice.ask_with(remove(channel, bob_no), key)).0, removed);
+    assert_eq!(done(alice.ask(remove(channel, bob_no))).0, 0);
+    let reused = alice.ask_with(add(channel, "bob"), key).0;
+    assert!(matches!(reused, Said::Refusal(refusal) if refusal.code == Code::KeyReused.number()));
+    done(alice.ask(add(channel, "bob")));
+    // The key counts even where others came in between: nothing is done again.
+    assert_eq!(done(alice.ask_with(remove(channel, bob_no), key)).0, removed);
+    assert!(matches!(bob.ask(history(channel)).0, Said::Page(_)), "bob is in");
+    let key = fresh_key();
+    let (left, _) = done(bob.ask_with(leave(channel), key));
+    assert_eq!(left, 5);
+    assert_eq!(done(bob.ask_with(leave(channel), key)).0, left, "whoever left may ask again");
+    assert!(is_not_found(&bob.ask(leave(channel)).0), "and is not there any more");
+    let Said::Page(page) = alice.ask(history(channel)).0 else { panic!("a page") };
+    assert_eq!(page.to, left, "nothing else was told");
+}
+
+#[test]
+fn a_group_whose_owner_leaves_goes_to_who_has_been_in_it_longest() {
+    let server = Local::start(&["--shards", "2"]);
+    let (mut alice, heard) = Raw::log_in(&server.string("alice"), "a", Default::default());
+    let alice_no = number(&heard);
+    let (mut carol, _) = Raw::log_in(&server.string("carol"), "c", Default::default());
+    let (mut bob, _) = Raw::log_in(&server.string("bob"), "b", Default::default());
+    let channel = group(&mut alice, &[]);
+    done(alice.ask(add(channel, "bob")));
+    done(alice.ask(add(channel, "carol")));
+    assert!(is_not_found(&bob.ask(add(channel, "carol")).0), "bob is no owner yet");
+    assert!(is_not_found(&alice.ask(remove(channel, alice_no)).0), "an owner leaves, or stays");
+    done(alice.ask(leave(channel)));
+    done(bob.ask(add(channel, "alice")));
+    assert!(is_not_found(&carol.ask(remove(channel, alice_no)).0), "carol is no owner");
+    let ask = wire::ListMembers { channel, ..Default::default() };
+    let Said::MemberList(list) = carol.ask(Ask::ListMembers(ask)).0 else { panic!("a list") };
+    let owners: Vec<_> = list
+        .members
+        .iter()
+        .filter(|member| member.role() == wire::Role::Owner)
+        .map(|member| &*member.uid)
+        .collect();
+    assert_eq!((owners, list.members.len()), (vec!["bob"], 3));
+    done(bob.ask(remove(channel, alice_no)));
+    done(bob.ask(leave(channel)));
+    done(carol.ask(leave(channel)));
+    assert!(is_not_found(&carol.ask(history(channel)).0), "nobody is left");
+}
