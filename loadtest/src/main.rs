@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use damso_loadtest::bare::{BareError, Certificate, Server};
+use damso_loadtest::bare::{BareError, Certificate, Server, Spoil};
 use damso_loadtest::groups::{self, Options, Outcome};
 
 /// Load harness of damso: an open loop, every receiver checked, the last one timed.
@@ -21,8 +21,10 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// C channels of M members, messages at a planned rate, everyone listening
+    #[command(args_override_self = true)]
     Groups(Options),
     /// One channel that every connection is in
+    #[command(args_override_self = true)]
     Broadcast(Options),
     /// The yardstick as a server of its own: epoll, rustls and a write, no product
     Bare(BareOptions),
@@ -36,6 +38,9 @@ struct BareOptions {
     /// Where to listen; port 0 takes a free one
     #[arg(long, default_value = "127.0.0.1:7444")]
     listen: SocketAddr,
+    /// Do one wrong on purpose: `lose@N`, `repeat@N` or `damage@N`, with N a delivery
+    #[arg(long)]
+    spoil: Option<Spoil>,
 }
 
 fn main() -> ExitCode {
@@ -53,7 +58,7 @@ fn main() -> ExitCode {
         Command::Broadcast(options) => {
             run(&Options { channels: 1, members: options.connections, ..options })
         }
-        Command::Bare(options) => report_failure(bare(options.listen), Outcome::Usage),
+        Command::Bare(options) => report_failure(bare(&options), Outcome::Usage),
         Command::Worker => report_failure(groups::work(), Outcome::Usage),
     };
     ExitCode::from(outcome as u8)
@@ -69,10 +74,13 @@ fn report_failure<E: std::fmt::Display>(result: Result<(), E>, otherwise: Outcom
     }
 }
 
-fn bare(listen: SocketAddr) -> Result<(), BareError> {
+fn bare(options: &BareOptions) -> Result<(), BareError> {
     damso_loadtest::host::raise_descriptor_limit();
     let certificate = Certificate::make()?;
-    let mut server = Server::bind(listen, &certificate)?;
+    let mut server = Server::bind(options.listen, &certificate)?;
+    if let Some(spoil) = options.spoil {
+        server.spoil(spoil);
+    }
     println!("damso://{}?pin={}", server.address()?, certificate.pin);
     Ok(server.run()?)
 }

@@ -9,4 +9,4 @@ mod server;
 mod talk;
 
 pub use certificate::Certificate;
-pub use server::{BareError, Server};
+pub use server::{BareError, Server, Spoil, Wrong};

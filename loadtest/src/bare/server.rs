@@ -68,6 +68,45 @@ pub struct Server {
     plain: Vec<u8>,
     /// Answers to the connection whose frames are being read.
     answers: Vec<u8>,
+    spoil: Option<Spoil>,
+    deliveries: u64,
+}
+
+/// A wrong done on purpose to one delivery, so that the harness can be seen to find it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Spoil {
+    /// What is done.
+    pub wrong: Wrong,
+    /// To which delivery, counted from 1; those to the sender itself are not counted.
+    pub at: u64,
+}
+
+/// What can be done to a delivery.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Wrong {
+    /// It does not arrive.
+    Lose,
+    /// It arrives twice.
+    Repeat,
+    /// A byte of its payload is another one.
+    Damage,
+}
+
+impl std::str::FromStr for Spoil {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` should look like `lose@1000`, or repeat, or damage");
+        let (what, at) = text.split_once('@').ok_or_else(wrong)?;
+        let at = at.parse().map_err(|_| wrong())?;
+        let wrong = match what {
+            "lose" => Wrong::Lose,
+            "repeat" => Wrong::Repeat,
+            "damage" => Wrong::Damage,
+            _ => return Err(wrong()),
+        };
+        Ok(Self { wrong, at })
+    }
 }
 
 impl Server {
@@ -98,7 +137,14 @@ impl Server {
             scratch: Scratch::default(),
             plain: Vec::new(),
             answers: Vec::new(),
+            spoil: None,
+            deliveries: 0,
         })
+    }
+
+    /// Does one wrong on purpose.
+    pub fn spoil(&mut self, spoil: Spoil) {
+        self.spoil = Some(spoil);
     }
 
     /// Where it listens.
@@ -254,12 +300,35 @@ impl Server {
         for &member in &channel.members {
             if member == slot {
                 self.answers.extend_from_slice(&event);
-            } else if let Some(conn) = self.conns.get_mut(member) {
-                // A member whose pipe broke is found by its own next event.
-                let _ = conn.pipe.send(&mut self.scratch, &event);
+                continue;
             }
+            let Some(conn) = self.conns.get_mut(member) else { continue };
+            self.deliveries += 1;
+            // A member whose pipe broke is found by its own next event.
+            let _ = match self.spoil {
+                Some(Spoil { wrong, at }) if at == self.deliveries => spoilt(wrong, &event)
+                    .iter()
+                    .try_for_each(|event| conn.pipe.send(&mut self.scratch, event)),
+                _ => conn.pipe.send(&mut self.scratch, &event),
+            };
         }
         self.answers.extend_from_slice(&talk::frame(request, Said::Ack(ack)));
         Ok(())
+    }
+}
+
+/// What arrives in place of `event`.
+fn spoilt(wrong: Wrong, event: &[u8]) -> Vec<Vec<u8>> {
+    let mut event = event.to_vec();
+    match wrong {
+        Wrong::Lose => Vec::new(),
+        Wrong::Repeat => vec![event.clone(), event],
+        Wrong::Damage => {
+            // The content comes last, so its last byte is the payload's.
+            if let Some(last) = event.last_mut() {
+                *last ^= 1;
+            }
+            vec![event]
+        }
     }
 }

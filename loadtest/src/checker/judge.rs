@@ -78,6 +78,9 @@ impl Checker {
                 let step = self.receivers.remove(receiver.0, channel.get(), last.get());
                 self.misstep(step, (channel.get(), last.get()), receiver, SessionNo(0));
             }
+            Observation::MustStart { receiver, channel, from } => {
+                self.receivers.must_start(receiver.0, channel.get(), from.get());
+            }
             Observation::MustReach { receiver, channel, seq } => {
                 self.receivers.must_reach(receiver.0, channel.get(), seq.get());
             }
@@ -97,6 +100,11 @@ impl Checker {
         for (receiver, session, channel, at, must) in self.receivers.short() {
             let who = Who::Receiver(ReceiverNo(receiver), SessionNo(session));
             self.findings.add(Law::NotReached, (channel, must), who, || format!("stands at {at}"));
+        }
+        for (receiver, session, channel, first, must) in self.receivers.late() {
+            let who = Who::Receiver(ReceiverNo(receiver), SessionNo(session));
+            let began = || format!("it began at {first}");
+            self.findings.add(Law::ReceiverHole, (channel, must), who, began);
         }
         let mut channels: Vec<u64> = self.logs.keys().copied().collect();
         channels.sort_unstable();

@@ -184,6 +184,7 @@ fn lie(said: &[Observation], at: usize, choice: usize) -> Option<Vec<Observation
             stored => *head = Seq::new(stored + 1),
         },
         Observation::Sent { .. } | Observation::MustReach { .. } => return None,
+        Observation::MustStart { .. } => return None,
         Observation::Refused { .. } | Observation::Doubtful { .. } => return None,
         Observation::Skipped { .. } | Observation::Removed { .. } => return None,
     }

@@ -170,6 +170,17 @@ pub enum Observation {
         /// The event that tells it: the last one for this receiver.
         last: Seq,
     },
+    /// By the end this receiver must have been given this event, or an earlier one, first. Without
+    /// it, or a `Resumed` before, a receiver may begin anywhere, and what it missed until then is
+    /// not noticed.
+    MustStart {
+        /// Who.
+        receiver: ReceiverNo,
+        /// In which log.
+        channel: ChannelNo,
+        /// The first event that it may see.
+        from: Seq,
+    },
     /// By the end this receiver must have come this far.
     MustReach {
         /// Who.

@@ -17,9 +17,20 @@ struct Path {
     /// The last seq before a removal.
     removed_at: Option<u64>,
     must_reach: u64,
+    /// The first seq received, or skipped to.
+    first: Option<u64>,
+    must_start: Option<u64>,
 }
 
-const NEW: Path = Path { session: 0, at: None, top: 0, removed_at: None, must_reach: 0 };
+const NEW: Path = Path {
+    session: 0,
+    at: None,
+    top: 0,
+    removed_at: None,
+    must_reach: 0,
+    first: None,
+    must_start: None,
+};
 
 /// A law broken by a step, and the seq that stood before it.
 pub(super) type Misstep = (Law, u64);
@@ -45,6 +56,7 @@ impl Receivers {
     ) -> Option<Misstep> {
         let path = self.path(receiver, channel);
         path.session = session;
+        path.first.get_or_insert(seq);
         let at = path.at;
         path.at = Some(at.unwrap_or(0).max(seq));
         path.top = path.top.max(seq);
@@ -83,6 +95,7 @@ impl Receivers {
         let at = path.at.unwrap_or(0);
         path.at = Some(at.max(to));
         path.top = path.top.max(to);
+        path.first.get_or_insert(1);
         // Whoever was removed and is told where to go on from was added again.
         path.removed_at = None;
         to.saturating_sub(at)
@@ -93,6 +106,23 @@ impl Receivers {
         let path = self.path(receiver, channel);
         path.removed_at = Some(last);
         (path.top > last).then_some((Law::AfterRemoval, last))
+    }
+
+    /// The receiver must be given this event, or an earlier one, first.
+    pub(super) fn must_start(&mut self, receiver: u64, channel: u64, from: u64) {
+        let path = self.path(receiver, channel);
+        path.must_start = Some(path.must_start.map_or(from, |earlier| earlier.min(from)));
+    }
+
+    /// (receiver, session, channel, where it began, where it should have) of those that began late.
+    pub(super) fn late(&self) -> Vec<(u64, u64, u64, u64, u64)> {
+        let late = self.paths.iter().filter_map(|((receiver, channel), path)| {
+            let (first, must) = (path.first?, path.must_start?);
+            (first > must).then_some((*receiver, path.session, *channel, first, must))
+        });
+        let mut late: Vec<_> = late.collect();
+        late.sort_unstable();
+        late
     }
 
     /// The receiver must come this far.

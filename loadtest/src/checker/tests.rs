@@ -3,8 +3,8 @@
 use damso_proto::id::{ChannelNo, Key, MessageId, Seq, UserNo};
 
 use super::Observation::{
-    Acked, Doubtful, MustReach, ReadBack, Received, Refused, Removed, Resumed, Sent, Skipped,
-    Stored,
+    Acked, Doubtful, MustReach, MustStart, ReadBack, Received, Refused, Removed, Resumed, Sent,
+    Skipped, Stored,
 };
 use super::{BodyHash, Checker, Content, Law, Observation, ReceiverNo, Seen, SessionNo, Verdict};
 
@@ -170,6 +170,16 @@ fn everyone_sees_the_same_at_the_same_place() {
 #[test]
 fn a_receiver_misses_nothing() {
     breaks_from(Law::ReceiverHole, with(got(LAPTOP, 2, "two"), None));
+}
+
+#[test]
+fn a_receiver_does_not_miss_the_first_event_either() {
+    let start = |from| MustStart { receiver: LAPTOP, channel: ROOM, from: Seq::new(from) };
+    let late = with(got(LAPTOP, 1, "one"), None);
+    assert!(judge(late.clone()).passed(), "without being told, it may begin anywhere");
+    breaks_from(Law::ReceiverHole, [start(1)].into_iter().chain(late.clone()));
+    breaks_from(Law::ReceiverHole, late.iter().copied().chain([start(1)]));
+    assert!(judge(late.into_iter().chain([start(2)])).passed());
 }
 
 #[test]

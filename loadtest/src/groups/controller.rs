@@ -69,6 +69,9 @@ pub struct Options {
     /// Run each phase against the bare loop, too, in turn, and print the ratio of CPU time
     #[arg(long)]
     pub with_bare: bool,
+    /// Let the bare loop do one wrong (`lose@N`, `repeat@N`, `damage@N`): the run must find it
+    #[arg(long, requires = "with_bare")]
+    pub spoil_bare: Option<String>,
     /// Do not read history back at the end
     #[arg(long)]
     pub no_read_back: bool,
@@ -142,7 +145,7 @@ pub fn run(options: &Options) -> Result<RunReport, RunError> {
         teams.push(Team::start(options, "server", run, url, options.pid, None)?);
     }
     if options.with_bare {
-        let (server, url) = start_bare()?;
+        let (server, url) = start_bare(options.spoil_bare.as_deref())?;
         let pid = Some(server.id());
         teams.push(Team::start(options, "bare", run, &url, pid, Some(server))?);
     }
@@ -203,9 +206,10 @@ fn check(options: &Options) -> Result<(), RunError> {
 }
 
 /// Starts the bare loop in a process of its own.
-fn start_bare() -> Result<(Child, String), RunError> {
+fn start_bare(spoil: Option<&str>) -> Result<(Child, String), RunError> {
     let mut server = Command::new(std::env::current_exe()?)
         .args(["bare", "--listen", "127.0.0.1:0"])
+        .args(spoil.iter().flat_map(|spoil| ["--spoil", spoil]))
         .stdout(Stdio::piped())
         .spawn()?;
     let mut url = String::new();
@@ -354,9 +358,9 @@ impl Team {
             },
         )?;
         let mut all = Judged { passed: true, ..Judged::default() };
-        for part in parts {
+        for (worker, part) in parts.into_iter().enumerate() {
             all.passed &= part.passed;
-            all.text.push_str(&part.text);
+            all.text.push_str(&format!("worker {worker}: {}", part.text));
             for (law, count) in part.violations {
                 *all.violations.entry(law).or_default() += count;
             }

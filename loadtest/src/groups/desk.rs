@@ -164,8 +164,13 @@ impl Desk {
             Some(EventContent::Custom(custom)) if custom.r#type == PAYLOAD_TYPE => {
                 self.delivered(&custom.body, now_ns);
             }
-            Some(EventContent::System(wire::System { what: Some(What::ChannelAdded(_)) })) => {
+            Some(EventContent::System(wire::System { what: Some(What::ChannelAdded(added)) })) => {
                 self.told += 1;
+                self.checker.observe(Observation::MustStart {
+                    receiver: ReceiverNo(conn.into()),
+                    channel: ChannelNo::new(added.channel),
+                    from: Seq::new(added.from),
+                });
             }
             _ => {}
         }

@@ -54,12 +54,16 @@ impl Worker {
             let Some(head) = self.desk.heads.get(&number).copied() else { continue };
             for member in 0..self.config.members {
                 let conn = self.member(channel, member);
-                if self.conns[conn as usize].pipe.is_some() {
-                    self.desk.checker.observe(Observation::MustReach {
-                        receiver: ReceiverNo(conn.into()),
-                        channel: ChannelNo::new(number),
-                        seq: Seq::new(head),
-                    });
+                if self.conns[conn as usize].pipe.is_none() {
+                    continue;
+                }
+                let (receiver, channel) = (ReceiverNo(conn.into()), ChannelNo::new(number));
+                let seq = Seq::new(head);
+                self.desk.checker.observe(Observation::MustReach { receiver, channel, seq });
+                // The others were added later, and told from where on.
+                if member <= self.invited() {
+                    let from = Seq::new(1);
+                    self.desk.checker.observe(Observation::MustStart { receiver, channel, from });
                 }
             }
         }

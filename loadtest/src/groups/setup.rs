@@ -1,5 +1,6 @@
 //! Makes the channels of a run: the first member of each is its owner and invites the others.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use damso_proto::client::{Answer, Ask};
@@ -15,11 +16,18 @@ use crate::engine::poll::{now_ns, unix_ms};
 /// Set-up requests under way at once.
 const ASKING_MAX: usize = 32;
 /// People invited when a group is made; the others are added one by one.
-const INVITED_MAX: usize = 100;
+const INVITED_MAX: u32 = 100;
 /// How long set-up may stand still.
 const STALL: Duration = Duration::from_secs(20);
 /// How long members may take to hear that they are in, after the last one did.
 const TELL: Duration = Duration::from_secs(3);
+
+/// A channel to be made, or a member to be added to it.
+#[derive(Clone, Copy)]
+struct Step {
+    channel: u32,
+    add: Option<u32>,
+}
 
 impl Worker {
     /// The connection that is member `member` of channel `channel`, by index.
@@ -41,23 +49,27 @@ impl Worker {
         let started = now_ns();
         let channels = self.config.channels;
         self.channels = vec![0; channels as usize];
-        // How many members of each channel are in, and how many channels are complete.
-        let mut invited = vec![0_u32; channels as usize];
-        let (mut begun, mut complete, mut asking) = (0, 0, 0_usize);
+        let mut steps: VecDeque<Step> =
+            (0..channels).map(|channel| Step { channel, add: None }).collect();
+        let mut asking = 0_usize;
         let mut progress_ns = started;
-        while complete < channels {
-            while asking < ASKING_MAX && begun < channels {
-                invited[begun as usize] = self.create(begun)?;
-                begun += 1;
+        while asking > 0 || !steps.is_empty() {
+            while asking < ASKING_MAX
+                && let Some(step) = steps.pop_front()
+            {
+                self.take_step(step)?;
                 asking += 1;
             }
-            self.turn(Some(now_ns() + STALL.as_nanos() as u64))?;
+            self.turn(Some(progress_ns + STALL.as_nanos() as u64))?;
             for (_, asked, answered) in std::mem::take(&mut self.desk.answers) {
                 let Asked::Setup { channel } = asked else { continue };
                 progress_ns = now_ns();
+                asking -= 1;
                 match answered {
                     Answered::With(Answer::Channel(info), _) => {
                         self.channels[channel as usize] = info.channel;
+                        let others = self.invited() + 1..self.config.members;
+                        steps.extend(others.map(|member| Step { channel, add: Some(member) }));
                     }
                     Answered::With(..) => {}
                     Answered::Refused(refusal) => {
@@ -67,17 +79,12 @@ impl Worker {
                         )));
                     }
                 }
-                if invited[channel as usize] < self.config.members {
-                    self.add(channel, invited[channel as usize])?;
-                    invited[channel as usize] += 1;
-                } else {
-                    complete += 1;
-                    asking -= 1;
-                }
             }
             if now_ns() - progress_ns > STALL.as_nanos() as u64 {
                 return Err(WorkError::Refused(format!(
-                    "{complete} of {channels} channels are made, and no answer in {} s",
+                    "{} steps of making channels are left, {asking} under way, and none was \
+                     answered in {} s",
+                    steps.len(),
                     STALL.as_secs()
                 )));
             }
@@ -87,22 +94,23 @@ impl Worker {
         Ok(Report::Grouped { seconds, told: self.desk.told })
     }
 
-    /// Makes channel `channel`; how many of its members are in then.
-    fn create(&mut self, channel: u32) -> Result<u32, WorkError> {
-        let members = self.config.members.min(INVITED_MAX as u32 + 1);
-        let uids = (1..members).map(|member| self.uid(self.member(channel, member))).collect();
-        let kind = Kind::CreateGroup(wire::CreateGroup { name: format!("load {channel}"), uids });
-        self.set_up(channel, kind)?;
-        Ok(members)
+    /// How many people are invited when a group is made.
+    pub(super) fn invited(&self) -> u32 {
+        INVITED_MAX.min(self.config.members - 1)
     }
 
-    fn add(&mut self, channel: u32, member: u32) -> Result<(), WorkError> {
-        let uid = self.uid(self.member(channel, member));
-        let number = self.channels[channel as usize];
-        self.set_up(channel, Kind::AddMember(wire::AddMember { channel: number, uid }))
-    }
-
-    fn set_up(&mut self, channel: u32, kind: Kind) -> Result<(), WorkError> {
+    fn take_step(&mut self, Step { channel, add }: Step) -> Result<(), WorkError> {
+        let kind = match add {
+            None => {
+                let invited = 1..=self.invited();
+                let uids = invited.map(|member| self.uid(self.member(channel, member))).collect();
+                Kind::CreateGroup(wire::CreateGroup { name: format!("load {channel}"), uids })
+            }
+            Some(member) => Kind::AddMember(wire::AddMember {
+                channel: self.channels[channel as usize],
+                uid: self.uid(self.member(channel, member)),
+            }),
+        };
         let (owner, key) = (self.member(channel, 0), self.key());
         if self.ask(owner, Ask::changing(kind, key, 0), Asked::Setup { channel }) {
             return Ok(());
