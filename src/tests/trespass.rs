@@ -134,7 +134,7 @@ fn neither_resume_nor_outcomes_tell_of_others() {
     assert_eq!(told, [(0, 0, false); 2]);
 
     let alices = ChannelNo::self_of(scene.alice_no).get();
-    let mut asked = vec![scene.group, absent, alices];
+    let mut asked = [scene.group, absent, alices];
     asked.sort_unstable();
     let mut before = 0;
     let channel_delta = asked.iter().map(|channel| {
