@@ -82,7 +82,12 @@ impl Floors {
     ) -> Result<crate::delivery::Answer, Refusal> {
         let (sender, waiting) = oneshot::channel();
         self.waiting.borrow_mut().insert(route, sender);
-        self.delivery.borrow_mut().submit(channel, work);
+        {
+            let mut delivery = self.delivery.borrow_mut();
+            delivery.submit(channel, work);
+            // Handlers run between turns: without this, the work would leave with the next one.
+            delivery.send_off();
+        }
         match waiting.await {
             Ok(outcome) => Ok(outcome?),
             Err(_) => Err(Refusal::Delivery(crate::delivery::Refusal::OutcomeUnknown)),
