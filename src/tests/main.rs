@@ -10,8 +10,12 @@ mod crash_process; // a server to be killed
 mod crash_world; // what everybody saw
 mod hostile; // frames that a client may not send
 mod layers; //  who may import whom
+mod lifecycle; // the binary from its start to its end
+mod people; //  who is who, who talks to whom
+mod process; // a server to test as a process of its own
 mod raw; //     a client made of nothing but a TLS socket and frames
 mod revoke; // who may read, while messages flow
 mod server; //  a server to test
 mod source; //  Rust source as far as imports go
+mod strangers; // whoever is not logged in, and never will be
 mod trespass; // requests about what is not one's own, or not as it must be

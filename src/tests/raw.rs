@@ -132,6 +132,23 @@ impl Raw {
         }
     }
 
+    /// Reads history; every frame of the answer.
+    pub(crate) fn pages(&mut self, kind: Ask) -> Vec<wire::Page> {
+        let id = self.post(kind, fresh_key()).expect("a request goes out");
+        let mut pages = Vec::new();
+        loop {
+            let frame = self.next_frame().expect("an answer");
+            match frame.kind {
+                Some(Said::Page(page)) if frame.id == id => pages.push(page),
+                Some(other) if frame.id == id => panic!("expected a page, heard {other:?}"),
+                _ => continue,
+            }
+            if !frame.more {
+                return pages;
+            }
+        }
+    }
+
     /// Sends a request with a key of any form and returns its answer.
     pub(crate) fn ask_bytes(&mut self, kind: Ask, key: Bytes) -> Said {
         let id = self.post_bytes(kind, key).expect("a request goes out");

@@ -78,13 +78,15 @@ fn what(event: &wire::Event) -> Option<&What> {
     }
 }
 
-/// Sends as fast as acknowledgements come, until told to stop; every event it heard, and what
-/// was acknowledged under which seq.
-fn send_until(
-    mut raw: Raw,
-    channel: u64,
-    stop: &AtomicBool,
-) -> (Vec<wire::Event>, BTreeMap<u64, String>) {
+/// Somebody who sends, every event they heard, and what was acknowledged under which seq.
+struct Sender {
+    raw: Raw,
+    heard: Vec<wire::Event>,
+    acknowledged: BTreeMap<u64, String>,
+}
+
+/// Sends as fast as acknowledgements come, until told to stop.
+fn send_until(mut raw: Raw, channel: u64, stop: &AtomicBool) -> Sender {
     let (mut heard, mut acknowledged) = (Vec::new(), BTreeMap::new());
     let mut waiting = BTreeMap::new();
     let mut sent = 0;
@@ -106,8 +108,20 @@ fn send_until(
             other => panic!("a sender in the group heard {other:?}"),
         }
     }
-    heard.extend(events_of(raw.fence().expect("it is still in")));
-    (heard, acknowledged)
+    Sender { raw, heard, acknowledged }
+}
+
+impl Sender {
+    /// Everything up to the event with this seq.
+    fn hear_to(mut self, channel: u64, seq: u64) -> Vec<wire::Event> {
+        while self.heard.last().is_none_or(|event| event.seq < seq) {
+            let event = self.raw.event();
+            if event.channel == channel {
+                self.heard.push(event);
+            }
+        }
+        self.heard
+    }
 }
 
 /// What the removed person may have: each range from the event that adds them to the one that
@@ -164,22 +178,28 @@ fn nothing_reaches_a_removed_person_and_nobody_else_loses_anything() {
         stop.store(true, Ordering::Relaxed);
         (spans, heard, senders.map(|sender| sender.join().expect("a sender")))
     });
-    // All that is on its way to her comes before what is said now.
+    // The last of each log that she reads; then whatever else there may be.
     alice.ask(text(aside, "the end"));
-    loop {
+    let own = ChannelNo::self_of(user).get();
+    let last = spans.last().expect("fifty removals").1;
+    let mut missing = vec![(channel, Some(last)), (own, None), (aside, None)];
+    while !missing.is_empty() {
         let event = carol.event();
-        let is_end = event.channel == aside && what(&event).is_none();
+        let is_last = match what(&event) {
+            Some(What::ChannelRemoved(removed)) => removed.to == last,
+            None => event.channel == aside,
+            Some(_) => event.channel == channel,
+        };
+        missing.retain(|(channel, seq)| {
+            !is_last || *channel != event.channel || seq.is_some_and(|seq| seq != event.seq)
+        });
         heard.push(event);
-        if is_end {
-            break;
-        }
     }
     heard.extend(events_of(carol.fence().expect("she is still connected")));
     let seqs: Vec<_> =
         heard.iter().filter(|event| event.channel == channel).map(|event| event.seq).collect();
     let expected: Vec<_> = spans.iter().flat_map(|(from, to)| *from..=*to).collect();
     assert_eq!(seqs, expected, "everything from each join to each removal, once, and nothing else");
-    let own = ChannelNo::self_of(user).get();
     let told =
         heard.iter().filter(|event| event.channel == own).filter_map(|event| match what(event)? {
             What::ChannelAdded(added) if added.channel == channel => Some((true, added.from)),
@@ -191,22 +211,19 @@ fn nothing_reaches_a_removed_person_and_nobody_else_loses_anything() {
     let expected = spans.iter().flat_map(|(from, to)| [(true, *from), (false, *to)]);
     assert_eq!(told.collect::<Vec<_>>(), expected.collect::<Vec<_>>(), "her own log tells it");
 
-    let last = spans.last().expect("fifty of them").1;
-    let mut acknowledged = 0;
-    for (events, acks) in &sent {
-        assert!(events.is_sorted_by(|one, next| one.seq + 1 == next.seq && one.id < next.id));
-        assert!(events.last().is_some_and(|event| event.seq >= last));
-        acknowledged += acks.len();
-    }
-    let bodies: BTreeMap<u64, &String> =
-        sent.iter().flat_map(|(_, acks)| acks).map(|(seq, body)| (*seq, body)).collect();
+    let acks = || sent.iter().flat_map(|sender| &sender.acknowledged);
+    let bodies: BTreeMap<u64, String> = acks().map(|(seq, body)| (*seq, body.clone())).collect();
+    let acknowledged = acks().count();
     assert_eq!(bodies.len(), acknowledged, "no two sends have one seq");
-    for (events, _) in &sent {
+    let last = bodies.keys().copied().chain(spans.iter().map(|(_, to)| *to)).max();
+    for sender in sent {
+        let events = sender.hear_to(channel, last.expect("fifty removals"));
+        assert!(events.is_sorted_by(|one, next| one.seq + 1 == next.seq && one.id < next.id));
         let texts = events.iter().filter_map(|event| match &event.content {
-            Some(Content::Text(text)) => Some((event.seq, text)),
+            Some(Content::Text(text)) => Some((&event.seq, text)),
             _ => None,
         });
-        assert!(texts.eq(bodies.iter().map(|(seq, body)| (*seq, *body))), "all of it, by all");
+        assert!(texts.eq(&bodies), "all of it, by all");
     }
     println!("{} removals among {acknowledged} messages", spans.len());
 }

@@ -1,6 +1,6 @@
 //! A server to test in this process, with a directory that goes with it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Parser as _;
@@ -28,6 +28,11 @@ impl Local {
     pub(crate) fn string(&self, uid: &str) -> String {
         let server = self.server.as_ref().expect("a running server");
         server.connection_string(uid, GOOD_FOR).expect("a uid")
+    }
+
+    /// Where everything is kept.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.directory.path().join("data")
     }
 
     /// Stops it as SIGTERM does, and starts another on the same directory.
