@@ -128,6 +128,8 @@ pub const OUTBOX_PAGE: usize = 256;
 
 /// Keys of unanswered sends that one resume, or one request, may ask about.
 pub const OUTCOMES_MAX: usize = 256;
+/// Keys of unanswered sends that all frames of one resume may ask about.
+pub const RESUME_PENDING_MAX: usize = 4 * OUTCOMES_MAX;
 /// Channels that one resume may name: all of a person's, those since left, and their own log.
 pub const RESUME_CHANNELS_MAX: usize = 2 * RESUME_CURSORS_PER_FRAME_MAX;
 /// A channel that misses more events than this is told `behind` and read from history.

@@ -20,6 +20,6 @@ mod table; //    one row per request kind
 pub use floors::{Actor, Floors, Waiting};
 pub use outcome::outcomes;
 pub use refusal::Refusal;
-pub use resume::{Cursors, Plan, Replay, memberships, plan, replay};
+pub use resume::{Cursor, Cursors, Plan, Replay, memberships, plan, replay};
 pub use send::send;
 pub use table::{Reply, Row, handle, row};

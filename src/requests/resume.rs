@@ -9,6 +9,8 @@ use std::cmp::Reverse;
 use damso_proto::id::{ChannelNo, Epoch, Seq};
 use damso_proto::wire;
 use damso_proto::wire::standing::State;
+use foldhash::fast::FixedState;
+use hashbrown::HashSet;
 
 use super::channels::info;
 use super::floors::{Actor, Floors};
@@ -21,10 +23,19 @@ use crate::store::log::{Head, Order, Range, StoreError, StoredEvent};
 /// What the device says it has.
 #[derive(Clone, Default, Debug)]
 pub struct Cursors {
-    /// The epoch that they were taken under.
+    /// By rising channel number, each channel once.
+    pub seqs: Vec<Cursor>,
+}
+
+/// What the device has of one channel.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Cursor {
+    /// The channel.
+    pub channel: ChannelNo,
+    /// The last contiguous seq.
+    pub seq: Seq,
+    /// The epoch that it was taken under.
     pub epoch: Epoch,
-    /// Channel and last contiguous seq, by rising channel number.
-    pub seqs: Vec<(ChannelNo, Seq)>,
 }
 
 /// How the device's channels stand.
@@ -137,9 +148,9 @@ fn compare(memberships: &[Membership], heads: &[Head], cursors: &Cursors) -> Pla
     let mut replays: Vec<(Head, Replay)> = Vec::new();
     for (membership, head) in memberships.iter().zip(heads) {
         plan.channels += u32::from(membership.channel.self_user().is_none());
-        let had = cursors.seqs.binary_search_by_key(&membership.channel, |(channel, _)| *channel);
-        let had = had.ok().and_then(|at| cursors.seqs.get(at)).map(|(_, seq)| *seq);
-        match stand(membership, head, had, cursors.epoch) {
+        let had = cursors.seqs.binary_search_by_key(&membership.channel, |had| had.channel);
+        let had = had.ok().and_then(|at| cursors.seqs.get(at)).copied();
+        match stand(membership, head, had) {
             Some(replay) => replays.push((*head, replay)),
             None => plan.current.push((membership.channel, head.seq.next())),
         }
@@ -149,12 +160,12 @@ fn compare(memberships: &[Membership], heads: &[Head], cursors: &Cursors) -> Pla
         let own = ChannelNo::new(replay.standing.channel).self_user().is_some();
         (!own, Reverse(head.id))
     });
-    let gone = cursors.seqs.iter().filter(|(channel, _)| {
-        !memberships.iter().any(|membership| membership.channel == *channel)
-    });
-    let gone = gone.map(|(channel, _)| Replay {
+    let mine: HashSet<ChannelNo, FixedState> =
+        memberships.iter().map(|membership| membership.channel).collect();
+    let gone = cursors.seqs.iter().filter(|had| !mine.contains(&had.channel));
+    let gone = gone.map(|had| Replay {
         standing: wire::Standing {
-            channel: channel.get(),
+            channel: had.channel.get(),
             state: State::Gone.into(),
             ..Default::default()
         },
@@ -166,7 +177,7 @@ fn compare(memberships: &[Membership], heads: &[Head], cursors: &Cursors) -> Pla
 }
 
 /// How one channel stands. `None`: up to date.
-fn stand(membership: &Membership, head: &Head, had: Option<Seq>, epoch: Epoch) -> Option<Replay> {
+fn stand(membership: &Membership, head: &Head, had: Option<Cursor>) -> Option<Replay> {
     let first = membership.from.max(head.floor);
     let standing = |state: State, from: Seq, to: Seq| wire::Standing {
         channel: membership.channel.get(),
@@ -177,7 +188,7 @@ fn stand(membership: &Membership, head: &Head, had: Option<Seq>, epoch: Epoch) -
         info: None,
     };
     let live = Some(head.seq.next());
-    let Some(had) = had else {
+    let Some(Cursor { seq: had, epoch, .. }) = had else {
         let newest = Seq::new(head.seq.get().saturating_sub(limits::NEW_TAIL_EVENTS - 1));
         let from = newest.max(first);
         let state = standing(State::New, from, head.seq);

@@ -73,8 +73,8 @@ async fn answer(
     enter(shard, id, user)?;
 
     let mut chunks = Chunks::new(shard.clone(), id);
-    if !resuming.pending.is_empty() {
-        let outcomes = requests::outcomes(Actor { user }, resuming.pending, floors).await?;
+    for pending in resuming.pending.chunks(limits::OUTCOMES_MAX) {
+        let outcomes = requests::outcomes(Actor { user }, pending.to_vec(), floors).await?;
         chunks.push(&reply::unasked(Kind::Outcomes(outcomes))).await?;
     }
     let plan = requests::plan(Actor { user }, resuming.cursors, floors).await?;

@@ -17,7 +17,7 @@ use super::shard::Shard;
 use super::table::Resuming;
 use crate::delivery::Arrival;
 use crate::model::limits;
-use crate::requests::{self, Actor, Refusal};
+use crate::requests::{self, Actor, Cursor, Refusal};
 use crate::runtime::route::{ConnectionId, Route};
 
 impl Shard {
@@ -124,28 +124,34 @@ impl Shard {
     }
 }
 
-/// Adds a frame's cursors. Channels must rise, over all frames.
+/// Adds a frame's cursors. Channels rise within a frame; a frame has an epoch of its own.
 fn gather(resuming: &mut Resuming, frame: wire::Resume) -> Result<(), &'static str> {
-    let wire::Resume { channel_delta, seq, pending, epoch, .. } = frame;
+    let wire::Resume { channel_delta, seq, pending, epoch, last } = frame;
     if channel_delta.len() != seq.len() || seq.len() > limits::RESUME_CURSORS_PER_FRAME_MAX {
         return Err("Resume: as many seqs as channels, at most 4,096 a frame");
     }
-    let cursors = &mut resuming.cursors;
-    if cursors.seqs.len() + seq.len() > limits::RESUME_CHANNELS_MAX {
+    let seqs = &mut resuming.cursors.seqs;
+    if seqs.len() + seq.len() > limits::RESUME_CHANNELS_MAX {
         return Err("Resume: more channels than one may be in");
     }
-    if resuming.pending.len() + pending.len() > limits::OUTCOMES_MAX {
-        return Err("Resume: at most 256 pending sends");
+    if pending.len() > limits::OUTCOMES_MAX
+        || resuming.pending.len() + pending.len() > limits::RESUME_PENDING_MAX
+    {
+        return Err("Resume: at most 256 pending sends a frame, 1,024 together");
     }
-    cursors.epoch = Epoch::new(epoch);
-    let mut number = 0_u64;
-    for (delta, seq) in channel_delta.into_iter().zip(seq) {
-        number = number.saturating_add(delta);
-        let channel = ChannelNo::new(number);
-        if cursors.seqs.last().is_some_and(|(last, _)| *last >= channel) {
+    let (mut number, epoch) = (0_u64, Epoch::new(epoch));
+    for (at, (delta, seq)) in channel_delta.into_iter().zip(seq).enumerate() {
+        if at > 0 && delta == 0 {
             return Err("Resume: channels must rise");
         }
-        cursors.seqs.push((channel, Seq::new(seq)));
+        number = number.checked_add(delta).ok_or("Resume: no such channel")?;
+        seqs.push(Cursor { channel: ChannelNo::new(number), seq: Seq::new(seq), epoch });
+    }
+    if last {
+        seqs.sort_unstable_by_key(|had| had.channel);
+        if !seqs.is_sorted_by(|one, next| one.channel < next.channel) {
+            return Err("Resume: a channel twice");
+        }
     }
     let pending = pending.into_iter();
     resuming.pending.extend(
@@ -163,14 +169,19 @@ mod tests {
         wire::Resume { channel_delta, seq, ..Default::default() }
     }
 
+    fn seen(resuming: &Resuming) -> Vec<(u64, u64, u64)> {
+        let seqs = resuming.cursors.seqs.iter();
+        seqs.map(|had| (had.channel.get(), had.seq.get(), had.epoch.get())).collect()
+    }
+
     #[test]
-    fn cursors_add_up_over_frames() {
+    fn cursors_add_up_over_frames_each_with_its_epoch() {
         let mut resuming = Resuming::default();
-        assert_eq!(gather(&mut resuming, frame(&[2, 2, 4], &[1, 2, 3])), Ok(()));
-        assert_eq!(gather(&mut resuming, frame(&[10], &[7])), Ok(()));
-        let expected = [(2, 1), (4, 2), (8, 3), (10, 7)];
-        let expected = expected.map(|(channel, seq)| (ChannelNo::new(channel), Seq::new(seq)));
-        assert_eq!(resuming.cursors.seqs, expected);
+        let old = wire::Resume { epoch: 1, ..frame(&[2, 2, 6], &[1, 2, 3]) };
+        let new = wire::Resume { epoch: 2, last: true, ..frame(&[8], &[7]) };
+        assert_eq!(gather(&mut resuming, old), Ok(()));
+        assert_eq!(gather(&mut resuming, new), Ok(()));
+        assert_eq!(seen(&resuming), [(2, 1, 1), (4, 2, 1), (8, 7, 2), (10, 3, 1)]);
     }
 
     #[test]
@@ -178,5 +189,13 @@ mod tests {
         for bad in [frame(&[2, 0], &[1, 1]), frame(&[2], &[]), frame(&[u64::MAX, 1], &[1, 1])] {
             assert!(gather(&mut Resuming::default(), bad.clone()).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_channel_that_stands_in_two_frames_is_refused() {
+        let mut resuming = Resuming::default();
+        assert_eq!(gather(&mut resuming, frame(&[4], &[1])), Ok(()));
+        let again = wire::Resume { last: true, ..frame(&[4], &[2]) };
+        assert!(gather(&mut resuming, again).is_err());
     }
 }

@@ -351,8 +351,10 @@ fn a_resume_that_contradicts_itself_ends_the_connection() {
     };
     let frames_max = usize::from(limits::RESUME_FRAMES_MAX);
     scene.check(State::Resuming, "frames without end", &part(vec![]).repeat(frames_max), MALFORMED);
-    let falling = [part(vec![10]), part(vec![9])].concat();
-    scene.check(State::Resuming, "channels that fall over frames", &falling, MALFORMED);
+    let last =
+        wire::Resume { channel_delta: vec![10], seq: vec![0], last: true, ..Default::default() };
+    let twice = [part(vec![10]), encode(&frame(Ask::Resume(last)))].concat();
+    scene.check(State::Resuming, "a channel twice over frames", &twice, MALFORMED);
     let three = [part(vec![1; 4_096]), part([vec![4_097], vec![1; 4_095]].concat())].concat();
     scene.check(State::Resuming, "two full frames", &three, Then::GoesOn);
     let three = [three, part(vec![9_000])].concat();

@@ -37,7 +37,20 @@ pub(super) struct Layout {
     pub(super) partitions: u16,
     /// The epoch that new events are written in.
     pub(super) epoch: Epoch,
-    _lock: File,
+    _lock: Lock,
+}
+
+/// The locked file. Unlocked by name, not by closing it: a child that another thread forks
+/// shares the lock until it executes its program.
+#[derive(Debug)]
+struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        if let Err(why) = self.0.unlock() {
+            tracing::warn!(%why, "the history store's lock goes when its last holder does");
+        }
+    }
 }
 
 impl Layout {
@@ -94,14 +107,14 @@ fn beside(path: &Path, ending: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-fn lock(path: &Path) -> Result<File, StoreError> {
+fn lock(path: &Path) -> Result<Lock, StoreError> {
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent).map_err(failed("create", parent))?;
     }
     let open = File::options().create(true).truncate(false).write(true).open(path);
     let file = open.map_err(failed("open", path))?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock(file)),
         Err(fs::TryLockError::WouldBlock) => Err(StoreError::Io {
             action: format!("lock {}", path.display()),
             source: io::Error::new(
@@ -245,6 +258,16 @@ mod tests {
         assert!(second.contains("another damso"), "{second}");
         drop(first);
         Layout::open(&store(directory.path())).unwrap();
+    }
+
+    #[test]
+    fn a_descriptor_that_a_forked_child_inherited_does_not_keep_the_store_locked() {
+        let directory = tempfile::tempdir().unwrap();
+        let layout = Layout::open(&store(directory.path())).unwrap();
+        let inherited = layout._lock.0.try_clone().unwrap();
+        drop(layout);
+        Layout::open(&store(directory.path())).unwrap();
+        drop(inherited);
     }
 
     #[test]
