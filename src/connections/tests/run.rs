@@ -186,6 +186,8 @@ fn story(steps: Vec<Step>, options: Options) -> Result<(), TestCaseError> {
     };
     for step in steps {
         play(&mut shard, &mut model, step);
+        let held = shard.connections.log_bytes();
+        prop_assert!(held <= options.shard_log_bytes_max, "logs hold {} bytes", held);
         look(&mut shard, &mut model)?;
     }
     for (_, client) in &shard.clients {
@@ -250,6 +252,21 @@ fn an_event_that_does_not_follow_is_a_gap_that_readers_are_told() {
     assert_eq!(shard.got(client), expected);
     let nobody = shard.connections.append(ChannelNo::new(4), Seq::new(1), &Bytes::new(), shard.now);
     assert_eq!(nobody, Appended::Nobody);
+}
+
+#[test]
+fn who_joins_in_the_middle_of_a_pass_takes_nobodys_visit() {
+    let mut shard = Shard::new(Options::default());
+    let [waiting, first, second] = [0; 3].map(|_| shard.connect(ROOMY));
+    // Somebody who has not started keeps the channel from resting.
+    shard.connections.join(ChannelNo::new(2), shard.id(waiting), Start::Waiting);
+    shard.join(2, first, 1);
+    shard.append(2, 1, 10);
+    shard.connections.turn(shard.now);
+    shard.append(2, 2, 10);
+    shard.join(2, second, 3);
+    shard.settle();
+    assert_eq!(shard.got(first), [Got::Event(2, 1), Got::Event(2, 2)]);
 }
 
 #[test]
