@@ -6,20 +6,8 @@ use damso_proto::wire::client_frame::Kind as Ask;
 use damso_proto::wire::server_frame::Kind as Said;
 use damso_proto::wire::standing::State;
 
-use super::raw::{Raw, fresh_key, text};
+use super::raw::{Raw, cursors, fresh_key, text};
 use super::server::Local;
-
-/// What a device hands over: its cursors by rising channel.
-fn cursors(seqs: &[(u64, u64)], epoch: u64) -> wire::Resume {
-    let mut before = 0;
-    let mut resume = wire::Resume { epoch, ..Default::default() };
-    for (channel, seq) in seqs {
-        resume.channel_delta.push(channel - before);
-        resume.seq.push(*seq);
-        before = *channel;
-    }
-    resume
-}
 
 fn group(raw: &mut Raw, name: &str, uids: &[&str]) -> wire::ChannelInfo {
     let uids = uids.iter().map(|uid| (*uid).to_owned()).collect();

@@ -14,6 +14,7 @@ mod lifecycle; // the binary from its start to its end
 mod people; //  who is who, who talks to whom
 mod process; // a server to test as a process of its own
 mod raw; //     a client made of nothing but a TLS socket and frames
+mod resume; // one flight up, and everything that was missed comes down
 mod revoke; // who may read, while messages flow
 mod server; //  a server to test
 mod source; //  Rust source as far as imports go

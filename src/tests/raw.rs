@@ -246,6 +246,18 @@ pub(crate) fn hello(string: &ConnectionString, device: &str) -> wire::Hello {
     wire::Hello { min_version: 1, max_version: 1, token, device, ..Default::default() }
 }
 
+/// What a device hands over: its cursors by rising channel.
+pub(crate) fn cursors(seqs: &[(u64, u64)], epoch: u64) -> wire::Resume {
+    let mut before = 0;
+    let mut resume = wire::Resume { epoch, ..Default::default() };
+    for (channel, seq) in seqs {
+        resume.channel_delta.push(channel - before);
+        resume.seq.push(*seq);
+        before = *channel;
+    }
+    resume
+}
+
 /// A text for a channel.
 pub(crate) fn text(channel: u64, text: &str) -> Ask {
     let content = Some(wire::send::Content::Text(text.to_owned()));
