@@ -10,7 +10,6 @@ use crate::delivery::Work;
 use crate::model::body::BodyHash;
 use crate::model::draft::{GroupDraft, Invalid};
 use crate::model::limits;
-use crate::model::rights::{Kind, Role};
 use crate::runtime::route::Route;
 use crate::store::directory::{Command, Directory, DirectoryError, Done, Membership};
 use crate::store::log::{Head, NewKey};
@@ -100,28 +99,13 @@ pub(super) async fn list(
 pub(super) fn info(row: &Membership, head: &Head) -> wire::ChannelInfo {
     wire::ChannelInfo {
         channel: row.channel.get(),
-        kind: wire_kind(row.kind).into(),
-        role: wire_role(row.role).into(),
+        kind: row.kind.to_wire().into(),
+        role: row.role.to_wire().into(),
         from: row.from.get(),
         head: head.seq.get(),
         peer: row.peer.unwrap_or_default().get(),
         name: row.name.clone(),
         version: row.version,
-    }
-}
-
-pub(super) const fn wire_kind(kind: Kind) -> wire::ChannelKind {
-    match kind {
-        Kind::Direct => wire::ChannelKind::Direct,
-        Kind::Group => wire::ChannelKind::Group,
-        Kind::Personal => wire::ChannelKind::Self_,
-    }
-}
-
-pub(super) const fn wire_role(role: Role) -> wire::Role {
-    match role {
-        Role::Owner => wire::Role::Owner,
-        Role::Member => wire::Role::Member,
     }
 }
 

@@ -3,7 +3,7 @@
 use damso_proto::id::{ChannelNo, Key, Uid, UserNo};
 use damso_proto::wire;
 
-use super::channels::{command_of, wire_role};
+use super::channels::command_of;
 use super::floors::{Actor, Floors};
 use super::key;
 use super::refusal::Refusal;
@@ -97,7 +97,7 @@ pub(super) async fn list(
     found.truncate(limit);
     let members = found.into_iter().map(|(member, uid)| wire::Member {
         user: member.user.get(),
-        role: wire_role(member.role).into(),
+        role: member.role.to_wire().into(),
         uid: uid.as_str().to_owned(),
     });
     Ok(wire::MemberList { members: members.collect(), end })

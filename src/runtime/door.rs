@@ -98,21 +98,12 @@ impl Door {
         F: FnOnce() -> R + Send + 'static,
     {
         let (answer, answered) = oneshot::channel();
-        let job: Job = Box::new(move || {
+        let taken = self.submit(move || {
             // Nobody may be waiting any more, and that is all right.
             let _ = answer.send(job());
         });
-        let taken = match &*self.0 {
-            Inner::Inline => {
-                run(job);
-                true
-            }
-            Inner::Pool(pool) => pool.queue.push(job),
-        };
         async move {
-            if !taken {
-                return Err(DoorError::Full);
-            }
+            taken?;
             answered.await.map_err(|_| DoorError::Panicked)
         }
     }
