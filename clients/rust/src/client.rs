@@ -8,12 +8,12 @@ use damso_proto::client::{Answer, Now, Options as Machine, Random, Replica, Snap
 use damso_proto::id::{ChannelNo, Key, Seq, Uid, UserNo};
 use damso_proto::wire;
 use damso_proto::wire::client_frame::Kind;
-use ring::rand::{SecureRandom as _, SystemRandom};
 use tokio::sync::{oneshot, watch};
 
 use crate::driver::Driver;
 use crate::error::{ConnectError, Error};
 use crate::event::{self, Channel, Draft, History, Member, Person, Position, Update};
+use crate::platform::{Native, Platform};
 use crate::shared::{Shared, Stored};
 use crate::state::State;
 use crate::trust::{self, Trust};
@@ -103,9 +103,32 @@ impl Client {
     /// # Errors
     /// As [`Client::connect`].
     pub fn connect_with(address: ConnectionString, options: Options) -> Result<Self, ConnectError> {
+        let (client, run) = Self::connect_on(address, options, Arc::new(Native::new()))?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(ConnectError::Thread)?;
+        std::thread::Builder::new()
+            .name("damso-client".into())
+            .spawn(move || runtime.block_on(run))
+            .map_err(ConnectError::Thread)?;
+        Ok(client)
+    }
+
+    /// The same on a platform of the caller's, and without a thread: the caller runs the
+    /// future, on tokio with its timers. It ends with the client. For simulation.
+    ///
+    /// # Errors
+    /// As [`Client::connect`].
+    pub fn connect_on(
+        address: ConnectionString,
+        options: Options,
+        platform: Arc<dyn Platform>,
+    ) -> Result<(Self, impl Future<Output = ()> + Send + use<>), ConnectError> {
         let tls = trust::config(&options.trust, address.pin)?;
         let token = address.token.as_ref().ok_or(ConnectError::NoToken)?;
-        let mut random = system_random();
+        let source = platform.clone();
+        let mut random = Random::new(move || source.random());
         let device = match options.device.len() {
             0 => format!("rust-{:016x}", random.number()),
             1..=64 => options.device,
@@ -128,17 +151,10 @@ impl Client {
             ask_limit: options.request_limit,
             ..Machine::new(hello)
         };
-        let shared = Arc::new(Shared::new(Replica::new(machine, options.snapshot, random)));
+        let replica = Replica::new(machine, options.snapshot, random);
+        let shared = Arc::new(Shared::new(replica, platform));
         let driver = Driver { shared: shared.clone(), address, tls };
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(ConnectError::Thread)?;
-        std::thread::Builder::new()
-            .name("damso-client".into())
-            .spawn(move || runtime.block_on(driver.run()))
-            .map_err(ConnectError::Thread)?;
-        Ok(Self { _closes: Arc::new(Closes(shared.clone())), shared })
+        Ok((Self { _closes: Arc::new(Closes(shared.clone())), shared }, driver.run()))
     }
 
     /// Takes a message for sending. It goes out now, or when there is a connection again;
@@ -423,14 +439,4 @@ impl SendHandle {
         }
         self.outcome.clone().unwrap_or(Err(Error::Closed))
     }
-}
-
-fn system_random() -> Random {
-    let system = SystemRandom::new();
-    Random::new(move || {
-        let mut bytes = [0; 8];
-        // The system's source fails only where there is none, and then at the very first call.
-        system.fill(&mut bytes).expect("the system has a source of random numbers");
-        u64::from_le_bytes(bytes)
-    })
 }

@@ -8,19 +8,18 @@ use damso_proto::address::ConnectionString;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use crate::platform::Stream;
 use crate::shared::Shared;
 use crate::trust::ALPN;
 
-/// How long one address may take to answer, and a connection to stand, TLS included.
-const ADDRESS_LIMIT: Duration = Duration::from_secs(4);
+/// How long a connection may take to stand, TLS included.
 const CONNECT_LIMIT: Duration = Duration::from_secs(15);
-/// Addresses of one name that are tried.
-const ADDRESSES_MAX: usize = 8;
+/// How long a goodbye may take.
+const GOODBYE_LIMIT: Duration = Duration::from_secs(4);
 const READ_BYTES: usize = 16 * 1024;
 /// Longest sleep of a task that waits for nothing: a lost wake-up would cost no more.
 const IDLE: Duration = Duration::from_secs(3_600);
@@ -74,6 +73,7 @@ impl Driver {
     async fn rest(&self) {
         let due = self.due();
         tokio::select! {
+            biased;
             () = sleep_until(due) => {}
             () = self.shared.wake.notified() => {}
         }
@@ -82,7 +82,8 @@ impl Driver {
 
     fn due(&self) -> Instant {
         let due = self.shared.look(|replica| replica.poll_timeout());
-        due.map_or_else(|| Instant::now() + IDLE, |at| self.shared.instant(at).into())
+        let due = due.map(|at| self.shared.instant(at));
+        due.unwrap_or_else(|| self.shared.platform.now() + IDLE).into()
     }
 
     async fn over(&self) {
@@ -91,16 +92,15 @@ impl Driver {
         let _ = state.wait_for(crate::state::State::is_over).await;
     }
 
-    async fn connect(&self, target: Option<String>) -> io::Result<TlsStream<TcpStream>> {
+    async fn connect(&self, target: Option<String>) -> io::Result<TlsStream<Box<dyn Stream>>> {
         let address = match target {
             // An address that is none is as good as no address.
             Some(other) => self.address.at(&other).unwrap_or_else(|_| self.address.clone()),
             None => self.address.clone(),
         };
         let name = ServerName::try_from(address.host.clone()).map_err(io::Error::other)?;
-        let tcp = connect_any(&address).await?;
-        tcp.set_nodelay(true)?;
-        let stream = TlsConnector::from(self.tls.clone()).connect(name, tcp).await?;
+        let stream = self.shared.platform.connect(&address).await?;
+        let stream = TlsConnector::from(self.tls.clone()).connect(name, stream).await?;
         if stream.get_ref().1.alpn_protocol() == Some(ALPN) {
             Ok(stream)
         } else {
@@ -109,7 +109,7 @@ impl Driver {
     }
 
     /// Moves bytes until the connection is of no more use; says why.
-    async fn serve(&self, stream: TlsStream<TcpStream>) -> String {
+    async fn serve(&self, stream: TlsStream<Box<dyn Stream>>) -> String {
         let (mut reader, mut writer) = tokio::io::split(stream);
         let mut incoming = vec![0; READ_BYTES];
         let mut outgoing = Vec::new();
@@ -122,20 +122,23 @@ impl Driver {
             }
             if !self.shared.look(|replica| replica.is_up()) {
                 // What was said last, a keep-alive at most, is not worth waiting for.
-                let _ = timeout(ADDRESS_LIMIT, writer.shutdown()).await;
+                let _ = timeout(GOODBYE_LIMIT, writer.shutdown()).await;
                 return "closed".into();
             }
             let due = self.due();
+            // Writing comes first: a server that talks without end does not silence this side,
+            // and what this side may say without an answer is bounded.
             tokio::select! {
+                biased;
+                wrote = write(&mut writer, &outgoing[written..]) => match wrote {
+                    Ok(length) => written += length,
+                    Err(error) => return error.to_string(),
+                },
                 read = read(&mut reader, &mut incoming) => match read {
                     Ok(0) => return "the server closed the connection".into(),
                     Ok(length) => self.shared.with(|inner, now| {
                         inner.replica.received(&incoming[..length], now);
                     }),
-                    Err(error) => return error.to_string(),
-                },
-                wrote = write(&mut writer, &outgoing[written..]) => match wrote {
-                    Ok(length) => written += length,
                     Err(error) => return error.to_string(),
                 },
                 () = sleep_until(due) => {
@@ -147,8 +150,8 @@ impl Driver {
     }
 }
 
-type Reader = ReadHalf<TlsStream<TcpStream>>;
-type Writer = WriteHalf<TlsStream<TcpStream>>;
+type Reader = ReadHalf<TlsStream<Box<dyn Stream>>>;
+type Writer = WriteHalf<TlsStream<Box<dyn Stream>>>;
 
 async fn read(reader: &mut Reader, into: &mut [u8]) -> io::Result<usize> {
     match reader.read(into).await {
@@ -176,18 +179,4 @@ async fn write(writer: &mut Writer, bytes: &[u8]) -> io::Result<usize> {
         return std::future::pending().await;
     }
     writer.write(bytes).await
-}
-
-/// The first address of the name that answers.
-async fn connect_any(address: &ConnectionString) -> io::Result<TcpStream> {
-    let addresses = tokio::net::lookup_host((address.host.as_str(), address.port)).await?;
-    let mut last = io::Error::other("the name has no address");
-    for address in addresses.take(ADDRESSES_MAX) {
-        match timeout(ADDRESS_LIMIT, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => return Ok(stream),
-            Ok(Err(error)) => last = error,
-            Err(_) => last = io::ErrorKind::TimedOut.into(),
-        }
-    }
-    Err(last)
 }

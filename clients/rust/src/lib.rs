@@ -30,6 +30,7 @@ mod error; // what went wrong, and whether to try again
 mod event; // what an app sees
 #[cfg(test)]
 mod loopback_tests;
+mod platform; // clocks, randomness, the way to the server: the system's, or a simulation's
 mod shared; // the machine behind its lock
 mod state; // the connection, as a person sees it
 mod trust; // whom to believe to be the server
@@ -43,6 +44,7 @@ pub use error::{ConnectError, Error, Fault};
 pub use event::{
     Channel, ChannelKind, Content, Draft, Event, History, Member, Person, Position, System, Update,
 };
+pub use platform::{Connecting, Platform, Stream};
 pub use shared::Stored;
 pub use state::{SignedOut, State};
 pub use trust::{PinMismatch, Trust, TrustError};

@@ -3,9 +3,9 @@
 //! The lock is held for one call of the machine, never across a wait. The app's
 //! calls change the machine and wake the task; the task alone touches the socket.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use damso_proto::client::{Answer, AskError, Now, Replica, SendOutcome, Ticket, Told};
 use damso_proto::id::{MessageId, Seq};
@@ -13,6 +13,7 @@ use damso_proto::time::Moment;
 use tokio::sync::{Notify, oneshot, watch};
 
 use crate::error::Error;
+use crate::platform::Platform;
 use crate::state::State;
 
 /// A message is on the server's disk.
@@ -31,6 +32,7 @@ pub struct Stored {
 #[derive(Debug)]
 pub(crate) struct Shared {
     inner: Mutex<Inner>,
+    pub(crate) platform: Arc<dyn Platform>,
     origin: Instant,
     /// Tells the task that there is something to write or to end.
     pub(crate) wake: Notify,
@@ -42,16 +44,17 @@ pub(crate) struct Shared {
 #[derive(Debug)]
 pub(crate) struct Inner {
     pub(crate) replica: Replica,
-    pub(crate) sends: HashMap<Ticket, oneshot::Sender<Result<Stored, Error>>>,
-    pub(crate) asks: HashMap<Ticket, oneshot::Sender<Result<Answer, AskError>>>,
+    pub(crate) sends: BTreeMap<Ticket, oneshot::Sender<Result<Stored, Error>>>,
+    pub(crate) asks: BTreeMap<Ticket, oneshot::Sender<Result<Answer, AskError>>>,
 }
 
 impl Shared {
-    pub(crate) fn new(replica: Replica) -> Self {
-        let inner = Inner { replica, sends: HashMap::new(), asks: HashMap::new() };
+    pub(crate) fn new(replica: Replica, platform: Arc<dyn Platform>) -> Self {
+        let inner = Inner { replica, sends: BTreeMap::new(), asks: BTreeMap::new() };
         Self {
             inner: Mutex::new(inner),
-            origin: Instant::now(),
+            origin: platform.now(),
+            platform,
             wake: Notify::new(),
             news: Notify::new(),
             state: watch::Sender::new(State::Connecting),
@@ -92,10 +95,9 @@ impl Shared {
     }
 
     pub(crate) fn now(&self) -> Now {
-        let micros = u64::try_from(self.origin.elapsed().as_micros()).unwrap_or(u64::MAX);
-        let unix_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-        let unix_ms = u64::try_from(unix_ms).unwrap_or(u64::MAX);
-        Now { at: Moment::from_micros(micros), unix_ms }
+        let since = self.platform.now().saturating_duration_since(self.origin);
+        let micros = u64::try_from(since.as_micros()).unwrap_or(u64::MAX);
+        Now { at: Moment::from_micros(micros), unix_ms: self.platform.unix_ms() }
     }
 
     pub(crate) fn instant(&self, moment: Moment) -> Instant {
