@@ -189,9 +189,11 @@ impl Replica {
     }
 
     fn removed(&mut self, removed: wire::system::ChannelRemoved) {
-        let channel = ChannelNo::new(removed.channel);
-        if let Some(copy) = self.copies.get_mut(&channel) {
-            copy.ending = Some(Seq::new(removed.to));
+        let (channel, to) = (ChannelNo::new(removed.channel), Seq::new(removed.to));
+        // Two logs keep no order between them. Nothing above `to` is sent but to a member again:
+        // whoever has that is one, and this entry is of the past.
+        if let Some(copy) = self.copies.get_mut(&channel).filter(|copy| copy.have <= to) {
+            copy.ending = Some(to);
             self.finish(channel);
         }
     }

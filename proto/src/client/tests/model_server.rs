@@ -44,6 +44,8 @@ pub(super) struct Mood {
     pub(super) chopped: bool,
     /// Live events are said twice.
     pub(super) stutters: bool,
+    /// The person's own log is told when [`ModelServer::tell_own`] is called.
+    pub(super) own_lags: bool,
 }
 
 pub(super) struct ModelServer {
@@ -53,6 +55,7 @@ pub(super) struct ModelServer {
     pub(super) unix_ms: u64,
     pub(super) hellos: u32,
     next_id: u64,
+    late: Vec<wire::system::What>,
     connection: Option<Connection>,
 }
 
@@ -78,6 +81,7 @@ impl ModelServer {
             unix_ms,
             hellos: 0,
             next_id: 1,
+            late: Vec::new(),
             connection: None,
         }
     }
@@ -163,7 +167,18 @@ impl ModelServer {
         self.own(what);
     }
 
+    /// Tells what the person's own log was late with.
+    pub(super) fn tell_own(&mut self) {
+        self.mood.own_lags = false;
+        for what in std::mem::take(&mut self.late) {
+            self.own(what);
+        }
+    }
+
     fn own(&mut self, what: wire::system::What) {
+        if self.mood.own_lags {
+            return self.late.push(what);
+        }
         let system = wire::System { what: Some(what) };
         self.append(SELF, 0, wire::event::Content::System(system));
     }

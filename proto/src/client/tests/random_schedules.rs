@@ -189,6 +189,8 @@ impl World {
                     lagging: drawn & 48 == 0,
                     chopped: drawn & 1 == 0,
                     stutters: drawn & 2 == 0,
+                    // Nobody comes or goes here.
+                    own_lags: false,
                 };
             }
             12 if self.below(4) == 0 => self.restart(),

@@ -87,6 +87,22 @@ fn who_is_let_in_again_while_away_skips_what_was_not_theirs() {
 }
 
 #[test]
+fn a_removal_that_is_told_after_the_return_repeats_nothing() {
+    let mut world = online(11);
+    world.server.mood = Mood { own_lags: true, ..Mood::default() };
+    world.server.part(14);
+    world.server.join(14);
+    world.server.append(14, USER + 1, theirs());
+    moments(&mut world);
+    assert_eq!(world.taken[&14], [1, 2, 3, 4]);
+    world.server.tell_own();
+    moments(&mut world);
+    world.server.append(14, USER + 1, theirs());
+    world.settle();
+    assert_eq!((&*world.taken[&14], &*world.others), (&[1, 2, 3, 4, 5][..], &[][..]));
+}
+
+#[test]
 fn a_restored_history_takes_back_what_never_happened() {
     let mut world = online(5);
     for _ in 0..4 {
