@@ -333,7 +333,7 @@ impl Owned {
         job: impl FnOnce() -> Mail + Send + 'static,
     ) {
         let home = post.home().clone();
-        let taken = self.tools.door.submit(move || insist(&home, job()));
+        let taken = self.tools.door.submit(job, move |mail| insist(&home, mail));
         if taken.is_err() {
             self.drop_channel(number, post);
         }
@@ -354,8 +354,9 @@ impl Owned {
                 Told::Forget(rows) => {
                     let directory = self.tools.directory.clone();
                     // A row that is not forgotten is found again at the next open, and known by its key.
-                    let _ = self.tools.door.submit(move || {
-                        if let Err(error) = directory.outbox_done(&rows) {
+                    let forget = move || directory.outbox_done(&rows);
+                    let _ = self.tools.door.submit(forget, |forgotten| {
+                        if let Err(error) = forgotten {
                             tracing::warn!(%error, "settled rows stay in the outbox for now");
                         }
                     });

@@ -4,6 +4,9 @@
 //! shard --call(job)--> | queue, bounded | --> thread 1..n: job() --> the caller's future
 //!          full: refused at once
 //! ```
+//!
+//! A [`Door::stepped`] has no threads: a simulation takes jobs out in an order of its own,
+//! and decides when each runs and when its result arrives.
 
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
@@ -12,9 +15,13 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::{io, panic, thread};
 
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
-type Job = Box<dyn FnOnce() + Send>;
+/// Does the work, and leaves what hands its result over.
+type Job = Box<dyn FnOnce() -> Delivery + Send>;
+
+/// Hands a result over to whoever waits for it.
+pub type Delivery = Box<dyn FnOnce() + Send>;
 
 /// Why there is no result.
 #[derive(thiserror::Error, Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,9 +40,16 @@ pub struct Door(Arc<Inner>);
 
 #[derive(Debug)]
 enum Inner {
-    Inline,
+    Stepped(Arc<Queue>),
     Pool(Pool),
 }
+
+/// The other side of a stepped door.
+#[derive(Clone, Debug)]
+pub struct Steps(Arc<Queue>);
+
+/// Work that was taken out of a stepped door. Dropped unrun, its caller is told of a panic.
+pub struct Step(Job);
 
 #[derive(Debug)]
 struct Pool {
@@ -47,6 +61,8 @@ struct Queue {
     /// Callers push, threads pop: never held while a job runs.
     state: Mutex<State>,
     arrived: Condvar,
+    /// The same for a task that takes steps.
+    step: Notify,
     waiting_max: usize,
     refused: AtomicU64,
 }
@@ -63,12 +79,7 @@ impl Door {
     /// # Errors
     /// The operating system gives no thread.
     pub fn new(name: &str, threads: usize, waiting_max: usize) -> io::Result<Self> {
-        let queue = Arc::new(Queue {
-            state: Mutex::default(),
-            arrived: Condvar::new(),
-            waiting_max,
-            refused: AtomicU64::new(0),
-        });
+        let queue = Arc::new(Queue::new(waiting_max));
         // Made before the threads, so that those already started end if a later one fails.
         let mut pool = Pool { queue, threads: Vec::with_capacity(threads) };
         for number in 0..threads.max(1) {
@@ -79,10 +90,11 @@ impl Door {
         Ok(Self(Arc::new(Inner::Pool(pool))))
     }
 
-    /// A door without threads: the job runs within `call`. For simulation, where one
-    /// thread does everything in an order that repeats.
-    pub fn inline() -> Self {
-        Self(Arc::new(Inner::Inline))
+    /// A door without threads, and the other side of it: whoever holds that does the work,
+    /// in an order that a simulation repeats. At most `waiting_max` jobs wait.
+    pub fn stepped(waiting_max: usize) -> (Self, Steps) {
+        let queue = Arc::new(Queue::new(waiting_max));
+        (Self(Arc::new(Inner::Stepped(queue.clone()))), Steps(queue))
     }
 
     /// Has `job` run. It is queued before this returns and runs even if the future is dropped.
@@ -98,46 +110,75 @@ impl Door {
         F: FnOnce() -> R + Send + 'static,
     {
         let (answer, answered) = oneshot::channel();
-        let taken = self.submit(move || {
-            // Nobody may be waiting any more, and that is all right.
-            let _ = answer.send(job());
-        });
+        // Nobody may be waiting any more, and that is all right.
+        let taken = self.submit(job, move |result| drop(answer.send(result)));
         async move {
             taken?;
             answered.await.map_err(|_| DoorError::Panicked)
         }
     }
 
-    /// Has `job` run. Whoever waits for it is told by the job itself.
+    /// Has `job` run, and `deliver` called with its result, on the same thread.
     ///
     /// # Errors
     /// [`DoorError::Full`]: surely not run.
-    pub fn submit(&self, job: impl FnOnce() + Send + 'static) -> Result<(), DoorError> {
-        let job: Job = Box::new(job);
-        match &*self.0 {
-            Inner::Inline => {
-                run(job);
-                Ok(())
-            }
-            Inner::Pool(pool) if pool.queue.push(job) => Ok(()),
-            Inner::Pool(_) => Err(DoorError::Full),
-        }
+    pub fn submit<R: 'static>(
+        &self,
+        job: impl FnOnce() -> R + Send + 'static,
+        deliver: impl FnOnce(R) + Send + 'static,
+    ) -> Result<(), DoorError>
+    where
+        R: Send,
+    {
+        let job: Job = Box::new(move || {
+            let result = job();
+            Box::new(move || deliver(result))
+        });
+        if self.queue().push(job) { Ok(()) } else { Err(DoorError::Full) }
     }
 
     /// How many jobs wait for a thread; for the gauge.
     pub fn waiting(&self) -> usize {
-        match &*self.0 {
-            Inner::Inline => 0,
-            Inner::Pool(pool) => pool.queue.lock().jobs.len(),
-        }
+        self.queue().lock().jobs.len()
     }
 
     /// How many jobs were refused since the start.
     pub fn refused(&self) -> u64 {
+        self.queue().refused.load(Ordering::Relaxed)
+    }
+
+    fn queue(&self) -> &Queue {
         match &*self.0 {
-            Inner::Inline => 0,
-            Inner::Pool(pool) => pool.queue.refused.load(Ordering::Relaxed),
+            Inner::Stepped(queue) => queue,
+            Inner::Pool(pool) => &pool.queue,
         }
+    }
+}
+
+impl Steps {
+    /// Waits until work waits. Dropping the future loses nothing.
+    pub async fn arrived(&self) {
+        while self.0.lock().jobs.is_empty() {
+            self.0.step.notified().await;
+        }
+    }
+
+    /// Takes one of the jobs that wait: number `pick`, counted in circles from the oldest.
+    pub fn take(&self, pick: usize) -> Option<Step> {
+        let mut state = self.0.lock();
+        let waiting = state.jobs.len();
+        let job = state.jobs.remove(pick.checked_rem(waiting)?)?;
+        if waiting > 1 {
+            self.0.step.notify_one();
+        }
+        Some(Step(job))
+    }
+}
+
+impl Step {
+    /// Does the work. `None`: it panicked.
+    pub fn run(self) -> Option<Delivery> {
+        run(self.0)
     }
 }
 
@@ -156,6 +197,16 @@ impl Drop for Pool {
 }
 
 impl Queue {
+    fn new(waiting_max: usize) -> Self {
+        Self {
+            state: Mutex::default(),
+            arrived: Condvar::new(),
+            step: Notify::new(),
+            waiting_max,
+            refused: AtomicU64::new(0),
+        }
+    }
+
     fn push(&self, job: Job) -> bool {
         let mut state = self.lock();
         if state.jobs.len() >= self.waiting_max {
@@ -166,6 +217,7 @@ impl Queue {
         state.jobs.push_back(job);
         drop(state);
         self.arrived.notify_one();
+        self.step.notify_one();
         true
     }
 
@@ -183,7 +235,7 @@ impl Queue {
                 state = self.arrived.wait(state).expect("no code that holds this lock panics");
             };
             drop(state);
-            run(job);
+            run(job).into_iter().for_each(|deliver| deliver());
         }
     }
 
@@ -200,10 +252,9 @@ impl std::fmt::Debug for Queue {
 
 /// Runs a job; its panic ends the job alone. The job's answer is dropped with it, which
 /// its caller sees.
-fn run(job: Job) {
-    if panic::catch_unwind(AssertUnwindSafe(job)).is_err() {
-        tracing::error!("blocking work panicked");
-    }
+fn run(job: Job) -> Option<Delivery> {
+    let delivery = panic::catch_unwind(AssertUnwindSafe(job));
+    delivery.inspect_err(|_| tracing::error!("blocking work panicked")).ok()
 }
 
 #[cfg(test)]
@@ -225,11 +276,23 @@ mod tests {
     }
 
     #[test]
-    fn an_inline_door_has_run_the_job_when_call_returns() {
-        let (ran, runs) = mpsc::channel();
-        let future = Door::inline().call(move || ran.send(thread::current().id()).unwrap());
-        assert_eq!(runs.try_recv(), Ok(thread::current().id()));
-        assert_eq!(wait(future), Ok(()));
+    fn a_stepped_door_does_its_work_when_it_is_told_and_in_the_order_it_is_told() {
+        let (door, steps) = Door::stepped(2);
+        let (did, done) = mpsc::channel();
+        let job = |number| {
+            let did = did.clone();
+            move || did.send(number).map(|()| number)
+        };
+        let (first, second) = (door.call(job(1)), door.call(job(2)));
+        assert_eq!(wait(door.call(|| 3)), Err(DoorError::Full));
+        wait(steps.arrived());
+        let delivery = steps.take(3).expect("the second of two").run().expect("no panic");
+        assert_eq!((done.try_recv(), door.waiting()), (Ok(2), 1));
+        delivery();
+        assert_eq!(wait(second), Ok(Ok(2)));
+        drop(steps.take(0).expect("the first"));
+        assert_eq!((wait(first), done.try_recv().is_err()), (Err(DoorError::Panicked), true));
+        assert!(steps.take(0).is_none());
     }
 
     #[test]
@@ -253,10 +316,9 @@ mod tests {
 
     #[test]
     fn a_panic_is_an_error_of_its_caller_alone() {
-        for door in [Door::new("test", 1, 8).unwrap(), Door::inline()] {
-            assert_eq!(wait(door.call(|| panic!("on purpose"))), Err::<(), _>(DoorError::Panicked));
-            assert_eq!(wait(door.call(|| 1)), Ok(1), "the thread lives on");
-        }
+        let door = Door::new("test", 1, 8).unwrap();
+        assert_eq!(wait(door.call(|| panic!("on purpose"))), Err::<(), _>(DoorError::Panicked));
+        assert_eq!(wait(door.call(|| 1)), Ok(1), "the thread lives on");
     }
 
     #[test]
