@@ -28,8 +28,9 @@ mod mail; //    what shards tell each other
 mod owner; //   the channels ordered here
 mod post; //    mailboxes out, and the store's sink
 mod settle; //  a change of rights until every shard knows it
-mod shard;
-mod stage; //   what a channel waits for, and does next //   the room itself: mail in, answers out
+mod shard; //   the room itself: mail in, answers out
+mod stage; //   what a channel waits for, and does next
+mod take_up; // what a crash left, at the next start
 
 pub use home::{Arrival, LoadTicket};
 pub use mail::{
@@ -39,3 +40,4 @@ pub use mail::{
 pub use owner::{Tools, refusal_of};
 pub use post::{Groups, Mailboxes};
 pub use shard::{Delivery, Parts};
+pub use take_up::take_up;

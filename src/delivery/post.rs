@@ -38,7 +38,7 @@ impl Mailboxes {
         self.all.get(shard.index())
     }
 
-    fn owner(&self, channel: ChannelNo) -> Option<&Arc<Mailbox<Mail>>> {
+    pub(super) fn owner(&self, channel: ChannelNo) -> Option<&Arc<Mailbox<Mail>>> {
         self.of(placement::owner(channel, self.shards))
     }
 }

@@ -14,11 +14,11 @@ use super::identity::{Identity, IdentityError};
 use super::running::Server;
 use super::shards::{self, Seed};
 use crate::admin::{self, Health};
-use crate::delivery::{Groups, Mail, Mailboxes, Tools, Work};
+use crate::delivery::{self, Groups, Mailboxes, Tools};
 use crate::model::limits;
 use crate::runtime::clock::{Clock, RealClock};
 use crate::runtime::door::Door;
-use crate::runtime::placement::{self, Shards};
+use crate::runtime::placement::Shards;
 use crate::runtime::random::{Random, SystemRandom};
 use crate::runtime::shutdown::{Phase, Shutdown, Watch};
 use crate::runtime::snowflake::{Machine, Snowflake};
@@ -128,7 +128,7 @@ impl Server {
             threads.push(shards::spawn(seed).map_err(StartError::Thread)?);
         }
         drop(drained);
-        settle_pending(&rooms)?;
+        delivery::take_up(&*rooms.directory, &rooms.mailboxes)?;
         let health = Arc::new(Ready { log: rooms.log.clone(), shutdown: shutdown.watch() });
         let page =
             serve_page(page, metrics, health, shutdown.watch()).map_err(StartError::Thread)?;
@@ -185,7 +185,7 @@ fn with_memory(log: FjallLog) -> Arc<dyn ChannelLog> {
             "{} is set: messages that are sent again are stored twice",
             forgetful::VARIABLE
         );
-        return Arc::new(ForgetfulLog::new(log));
+        return Arc::new(ForgetfulLog::new(Arc::new(log)));
     }
     Arc::new(log)
 }
@@ -199,30 +199,6 @@ fn tools(rooms: &Rooms, me: crate::runtime::route::ShardNo) -> Tools {
         log: rooms.log.clone(),
         directory: rooms.directory.clone(),
         door: rooms.door.clone(),
-    }
-}
-
-/// Changes of rights that a crash left between transaction and log are settled first of all.
-fn settle_pending(rooms: &Rooms) -> Result<(), StartError> {
-    let mut after = Default::default();
-    let mut told = Default::default();
-    loop {
-        let rows = rooms.directory.outbox(after, limits::OUTBOX_PAGE)?;
-        let Some(last) = rows.last() else { return Ok(()) };
-        after = last.id;
-        for row in rows {
-            if row.channel == told {
-                continue;
-            }
-            told = row.channel;
-            let owner = placement::owner(row.channel, rooms.shards);
-            if let Some(mailbox) = rooms.mailboxes.of(owner) {
-                // A full mailbox leaves the row for the next start, or the channel's next use.
-                let settle = Work::Settle { rows: Vec::new(), route: None };
-                let posted = mailbox.post(Mail::Work(row.channel, settle));
-                drop(posted);
-            }
-        }
     }
 }
 

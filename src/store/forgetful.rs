@@ -3,6 +3,8 @@
 //! Whoever sends again after the server's end is stored again: neither an owner that opens the
 //! channel nor a sender that asks for the outcome learns of the first time.
 
+use std::sync::Arc;
+
 use damso_proto::id::{ChannelNo, Epoch, Key, MessageId, UserNo};
 
 use super::log::{
@@ -15,16 +17,16 @@ use super::log::{
 pub const VARIABLE: &str = "DAMSO_UNSAFE_NO_DEDUPE";
 
 /// See the module's text.
-pub struct ForgetfulLog<L>(L);
+pub struct ForgetfulLog(Arc<dyn ChannelLog>);
 
-impl<L: ChannelLog> ForgetfulLog<L> {
+impl ForgetfulLog {
     /// Makes `inner` forget.
-    pub fn new(inner: L) -> Self {
+    pub fn new(inner: Arc<dyn ChannelLog>) -> Self {
         Self(inner)
     }
 }
 
-impl<L: ChannelLog> ChannelLog for ForgetfulLog<L> {
+impl ChannelLog for ForgetfulLog {
     fn capabilities(&self) -> Capabilities {
         self.0.capabilities()
     }
