@@ -122,14 +122,11 @@ impl Door {
     ///
     /// # Errors
     /// [`DoorError::Full`]: surely not run.
-    pub fn submit<R: 'static>(
+    pub fn submit<R: Send + 'static>(
         &self,
         job: impl FnOnce() -> R + Send + 'static,
         deliver: impl FnOnce(R) + Send + 'static,
-    ) -> Result<(), DoorError>
-    where
-        R: Send,
-    {
+    ) -> Result<(), DoorError> {
         let job: Job = Box::new(move || {
             let result = job();
             Box::new(move || deliver(result))
