@@ -23,12 +23,14 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use prost::Message as _;
 
+use super::admit::{self, Bar};
 use super::keys::{KeyWindow, Known};
 use super::mail::{Answer, Change, ChangeKind, Found, Origin, Refusal, Submission, Work};
 use super::settle::Settling;
 use super::stage::{
     Admitted, Mint, RowOut, Stage, Step, Told, duplicate_of, row_key, tell_settled,
 };
+use crate::model::deadline::Deadline;
 use crate::model::event::{EncodedEvent, Place};
 use crate::model::limits;
 use crate::model::rights::{self, Kind, Op, RightsChange, RightsDelta, Role};
@@ -256,7 +258,10 @@ impl Channel {
             let Ok(body) = wire::Event::decode(event.encoded.event()) else { continue };
             for route in self.keys.undone(&key).into_iter().rev().chain([route]) {
                 let (event, queued_at) = (body.clone(), event.queued_at);
-                self.waiting.push_front(Work::Event(Submission { event, key, route, queued_at }));
+                // Its run has left before: it was begun in time.
+                let deadline = Deadline::NONE;
+                let again = Submission { event, key, route, queued_at, deadline };
+                self.waiting.push_front(Work::Event(again));
             }
         }
         self.stage = Stage::Opening;
@@ -334,18 +339,7 @@ impl Channel {
         let expected_head = self.head;
         let (mut events, mut bytes, mut last_id) = (Vec::new(), 0, self.last_id);
         while events.len() < capabilities.run_events_max && bytes < capabilities.run_bytes_max {
-            let admitted = match self.waiting.front() {
-                Some(Work::Event(submission)) => {
-                    let (key, route) = (submission.key, submission.route);
-                    let sender = UserNo::new(submission.event.sender);
-                    self.admit(&key, Some(route), Some(sender), told)
-                }
-                Some(Work::Row { row, .. }) => {
-                    let key = row_key(row);
-                    self.admit(&key, None, None, told)
-                }
-                _ => break,
-            };
+            let Some(admitted) = self.admit(now, told) else { break };
             let seq = Seq::new(expected_head.get() + events.len() as u64).next();
             match admitted {
                 Admitted::Later => break,
@@ -365,37 +359,16 @@ impl Channel {
         (!run.events.is_empty()).then_some(run)
     }
 
-    /// Decides one piece of work by its key and its sender's rights. `sender` none: the system.
-    fn admit(
-        &mut self,
-        key: &NewKey,
-        route: Option<Route>,
-        sender: Option<UserNo>,
-        told: &mut Vec<Told>,
-    ) -> Admitted {
-        if let Some(sender) = sender {
-            let role = self.members.get(&sender).copied();
-            if rights::authorise(self.kind, role, Op::Send).is_err() {
-                told.extend(route.map(|route| Told::Answer(route, Err(Refusal::NotFound))));
-                return Admitted::Answered;
+    /// Decides the work at the front. `None`: there is none that goes into a run.
+    fn admit(&mut self, now: Moment, told: &mut Vec<Told>) -> Option<Admitted> {
+        let Self { kind, members, keys, .. } = self;
+        match self.waiting.front()? {
+            Work::Event(submission) => {
+                let bar = Bar { kind: *kind, members, keys, now };
+                Some(admit::event(submission, bar, told))
             }
-        }
-        let outcome = match self.keys.ask(key, route) {
-            Known::Fresh => return Admitted::Yes,
-            Known::AskStore => return Admitted::Later,
-            // A row's first copy is in this very run; the second hears of it afterwards.
-            Known::Joined if route.is_none() => return Admitted::Later,
-            Known::Joined => return Admitted::Answered,
-            Known::Stored(row) => Ok(duplicate_of(&row)),
-            Known::Reused => Err(Refusal::KeyReused),
-            Known::Crowded => Err(Refusal::Overloaded { after: limits::OVERLOADED_RETRY }),
-        };
-        match route {
-            Some(route) => {
-                told.push(Told::Answer(route, outcome));
-                Admitted::Answered
-            }
-            None => Admitted::Known,
+            Work::Row { row, .. } => Some(admit::row(row, keys)),
+            Work::Change(_) | Work::Settle { .. } => None,
         }
     }
 
@@ -409,7 +382,7 @@ impl Channel {
     /// Gives the work at the front its place.
     fn place(&mut self, place: Place, now: Moment) -> Option<NewEvent> {
         let (mut event, key, route, queued_at, change) = match self.waiting.pop_front()? {
-            Work::Event(Submission { event, key, route, queued_at }) => {
+            Work::Event(Submission { event, key, route, queued_at, .. }) => {
                 (event, key, Some(route), queued_at, None)
             }
             Work::Row { row, settling } => {

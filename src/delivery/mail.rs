@@ -10,6 +10,7 @@ use damso_proto::id::{ChannelNo, MessageId, Seq, UserNo};
 use damso_proto::time::Moment;
 use damso_proto::wire;
 
+use crate::model::deadline::Deadline;
 use crate::model::rights::{Kind, Role};
 use crate::runtime::route::{Route, ShardNo};
 use crate::store::directory::{self, DirectoryError, OutboxId, OutboxRow};
@@ -28,7 +29,7 @@ pub enum Mail {
     /// Old keys of a channel owned here were looked up.
     KeysFound(ChannelNo, Result<Vec<KeyRow>, Arc<StoreError>>),
     /// The directory decided a command of a channel owned here.
-    Changed(ChannelNo, Result<directory::Done, DirectoryError>),
+    Changed(ChannelNo, Result<directory::Done, Refusal>),
     /// A shard applied the change of rights at this seq.
     Applied(ChannelNo, Seq),
     /// An outbox row stands in its target's log (or cannot: `false`).
@@ -85,6 +86,8 @@ pub struct Submission {
     pub route: Route,
     /// When it arrived.
     pub queued_at: Moment,
+    /// Until when its run may leave with it.
+    pub deadline: Deadline,
 }
 
 /// A command on a channel's members.
@@ -97,6 +100,8 @@ pub struct Change {
     pub key: NewKey,
     /// Who waits for the answer.
     pub route: Route,
+    /// Until when the directory may begin with it.
+    pub deadline: Deadline,
 }
 
 /// Which change of members.
@@ -167,6 +172,9 @@ pub enum Refusal {
     /// The caller's fault: a limit of the product.
     #[error("limit reached: {0}")]
     Limit(&'static str),
+    /// The caller's own deadline passed before it was begun; surely not carried out.
+    #[error("the deadline passed before the work began")]
+    Deadline,
     /// Nobody's fault; the same request may succeed later.
     #[error("too much is waiting; try again in {after:?}")]
     Overloaded {

@@ -21,6 +21,7 @@
 //!   command is answered after every shard has applied it;
 //! - nothing here waits: the stores are asked through the door, and answer by mail.
 
+mod admit; //   what may go into a run
 mod channel; // one channel: its queue, its stage, its next run
 mod home; //    who is here: memberships and connections of a person
 mod keys; //    recent idempotency keys of a channel
@@ -31,6 +32,9 @@ mod settle; //  a change of rights until every shard knows it
 mod shard; //   the room itself: mail in, answers out
 mod stage; //   what a channel waits for, and does next
 mod take_up; // what a crash left, at the next start
+
+#[cfg(test)]
+pub(crate) mod tests;
 
 pub use home::{Arrival, LoadTicket};
 pub use mail::{

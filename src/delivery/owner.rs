@@ -8,7 +8,7 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
 use super::channel::Channel;
-use super::mail::{ChangeKind, Found, Mail, OpenError, Origin, Refusal, Work};
+use super::mail::{Change, ChangeKind, Found, Mail, OpenError, Origin, Refusal, Work};
 use super::post::Post;
 use super::stage::{Mint, Stage, Step, Told};
 use crate::model::limits;
@@ -190,7 +190,7 @@ impl Owned {
     pub(super) fn changed(
         &mut self,
         number: ChannelNo,
-        changed: Result<directory::Done, DirectoryError>,
+        changed: Result<directory::Done, Refusal>,
         post: &mut Post,
     ) {
         let Some(channel) = self.channels.get_mut(&number) else { return };
@@ -207,10 +207,7 @@ impl Owned {
                 let route = Some(change.route);
                 channel.settle(changed.rows, route, &mut self.told);
             }
-            Err(error) => {
-                let refusal = refusal_of(&error);
-                self.told.push(Told::Answer(change.route, Err(refusal)));
-            }
+            Err(refusal) => self.told.push(Told::Answer(change.route, Err(refusal))),
         }
         self.go_on(number, post);
     }
@@ -299,16 +296,22 @@ impl Owned {
         else {
             return;
         };
-        let (directory, by, what) = (self.tools.directory.clone(), change.by, change.what);
-        let now_ms = self.tools.clock.unix_ms();
-        let command = Command { user: by, key: change.key.key, body: change.key.body, now_ms };
+        let Change { by, what, key, deadline, .. } = *change;
+        let Tools { clock, directory, .. } = self.tools.clone();
+        let command = Command { user: by, key: key.key, body: key.body, now_ms: clock.unix_ms() };
         self.behind_door(number, post, move || {
-            let changed = match what {
-                ChangeKind::Add(user) => directory.add_member(&command, number, user, at),
-                ChangeKind::Remove(user) => directory.remove_member(&command, number, user, at),
-                ChangeKind::Leave => directory.remove_member(&command, number, by, at),
+            let done = if deadline.is_past(clock.now()) {
+                // A repetition begins nothing, so it is never too late.
+                directory.answered(&command).map(|known| known.ok_or(Refusal::Deadline))
+            } else {
+                let done = match what {
+                    ChangeKind::Add(user) => directory.add_member(&command, number, user, at),
+                    ChangeKind::Remove(user) => directory.remove_member(&command, number, user, at),
+                    ChangeKind::Leave => directory.remove_member(&command, number, by, at),
+                };
+                done.map(Ok)
             };
-            Mail::Changed(number, changed)
+            Mail::Changed(number, done.unwrap_or_else(|error| Err(refusal_of(&error))))
         });
     }
 

@@ -1,13 +1,15 @@
 //! Channels: make, find, list.
 
-use damso_proto::id::{ChannelNo, Key, Uid, UserNo};
+use damso_proto::id::{ChannelNo, Uid, UserNo};
 use damso_proto::wire;
 
+use super::envelope::Envelope;
 use super::floors::{Actor, Floors};
 use super::key;
 use super::refusal::Refusal;
 use crate::delivery::Work;
 use crate::model::body::BodyHash;
+use crate::model::deadline::Deadline;
 use crate::model::draft::{GroupDraft, Invalid};
 use crate::model::limits;
 use crate::runtime::route::Route;
@@ -22,21 +24,17 @@ use crate::store::log::{Head, NewKey};
 /// number of members and key.
 pub(super) async fn create_group(
     actor: Actor,
-    (route, key): (Route, Option<Key>),
+    from: Envelope,
     ask: wire::CreateGroup,
     floors: &Floors,
 ) -> Result<wire::ChannelInfo, Refusal> {
     let draft = GroupDraft::check(&ask)?;
-    let key = key::check(actor.user, key, draft.body, floors.clock.unix_ms())?;
-    let directory = floors.directory.clone();
-    let command = command_of(key, floors);
-    let done = floors
-        .behind_door(move || {
-            let members = users_of(&*directory, &draft.uids)?;
-            directory.create_group(&command, &draft.name, &members)
-        })
-        .await??;
-    settled_info(actor, route, done, floors).await
+    let key = key::check(actor.user, from.key, draft.body, floors.clock.unix_ms())?;
+    let done = decide(key, from.deadline, floors, move |directory, command| {
+        let members = users_of(directory, &draft.uids)?;
+        directory.create_group(command, &draft.name, &members)
+    });
+    settled_info(actor, from.route, done.await?, floors).await
 }
 
 /// Finds the direct channel with a person, or makes it.
@@ -45,23 +43,19 @@ pub(super) async fn create_group(
 /// [`crate::delivery::Refusal::NotFound`] where the person does not exist; the key's faults.
 pub(super) async fn open_direct(
     actor: Actor,
-    (route, key): (Route, Option<Key>),
+    from: Envelope,
     ask: wire::OpenDirect,
     floors: &Floors,
 ) -> Result<wire::ChannelInfo, Refusal> {
     let uid = Uid::parse(&ask.uid).ok_or(Invalid::Value { field: "uid" })?;
     let body = BodyHash::of("open_direct", &[ask.uid.as_bytes()]);
-    let key = key::check(actor.user, key, body, floors.clock.unix_ms())?;
-    let directory = floors.directory.clone();
-    let command = command_of(key, floors);
-    let done = floors
-        .behind_door(move || {
-            let peer = users_of(&*directory, &[uid])?;
-            let peer = peer.first().copied().ok_or(DirectoryError::NoUser(UserNo::default()))?;
-            directory.open_direct(&command, peer)
-        })
-        .await??;
-    settled_info(actor, route, done, floors).await
+    let key = key::check(actor.user, from.key, body, floors.clock.unix_ms())?;
+    let done = decide(key, from.deadline, floors, move |directory, command| {
+        let peer = users_of(directory, &[uid])?;
+        let peer = peer.first().copied().ok_or(DirectoryError::NoUser(UserNo::default()))?;
+        directory.open_direct(command, peer)
+    });
+    settled_info(actor, from.route, done.await?, floors).await
 }
 
 /// A page of the caller's channels by rising number.
@@ -71,6 +65,7 @@ pub(super) async fn open_direct(
 pub(super) async fn list(
     actor: Actor,
     ask: wire::ListChannels,
+    deadline: Deadline,
     floors: &Floors,
 ) -> Result<wire::ChannelList, Refusal> {
     let limit = usize::try_from(ask.limit).unwrap_or(usize::MAX);
@@ -79,7 +74,7 @@ pub(super) async fn list(
     let (directory, log) = (floors.directory.clone(), floors.log.clone());
     let after = ChannelNo::new(ask.after);
     let (mut channels, end) = floors
-        .behind_door(move || {
+        .behind_door(deadline, move || {
             let mut rows = directory.memberships(actor.user, after, limit + 1)?;
             let end = rows.len() <= limit;
             rows.truncate(limit);
@@ -109,6 +104,25 @@ pub(super) fn info(row: &Membership, head: &Head) -> wire::ChannelInfo {
     }
 }
 
+/// Has the directory carry a command out. What would begin too late is answered only if its key is
+/// known: a repetition begins nothing.
+async fn decide(
+    key: NewKey,
+    deadline: Deadline,
+    floors: &Floors,
+    change: impl FnOnce(&dyn Directory, &Command) -> Result<Done, DirectoryError> + Send + 'static,
+) -> Result<Done, Refusal> {
+    let (directory, clock) = (floors.directory.clone(), floors.clock.clone());
+    let command = command_of(key, floors);
+    let decided = floors.behind_door(Deadline::NONE, move || {
+        if deadline.is_past(clock.now()) {
+            return directory.answered(&command)?.ok_or(Refusal::late());
+        }
+        Ok(change(&*directory, &command)?)
+    });
+    decided.await?
+}
+
 /// Waits until every shard knows the channel, then tells the caller what it is.
 async fn settled_info(
     actor: Actor,
@@ -121,7 +135,7 @@ async fn settled_info(
     floors.command(route, channel, work).await?;
     let (directory, log) = (floors.directory.clone(), floors.log.clone());
     floors
-        .behind_door(move || {
+        .behind_door(Deadline::NONE, move || {
             let row = directory.membership(actor.user, channel)?.ok_or(Refusal::not_found())?;
             let heads = log.heads(&[channel])?;
             let head = heads.first().ok_or(Refusal::not_found())?;

@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 
 use super::refusal::Refusal;
 use crate::delivery::{Delivery, Membership, Outcome, Work};
+use crate::model::deadline::Deadline;
 use crate::model::rights::{self, Op};
 use crate::runtime::clock::Clock;
 use crate::runtime::door::Door;
@@ -94,17 +95,20 @@ impl Floors {
         }
     }
 
-    /// Runs blocking work on the door's threads.
+    /// Runs blocking work on the door's threads, unless it would begin there too late.
     pub(super) fn behind_door<R: Send + 'static>(
         &self,
+        deadline: Deadline,
         job: impl FnOnce() -> R + Send + 'static,
     ) -> impl Future<Output = Result<R, Refusal>> {
-        let called = self.door.call(job);
+        let clock = self.clock.clone();
+        let called = self.door.call(move || (!deadline.is_past(clock.now())).then(job));
         async move {
-            called.await.map_err(|full| {
+            let done = called.await.map_err(|full| {
                 tracing::warn!(error = %full, "blocking work was turned away");
                 Refusal::busy()
-            })
+            });
+            done?.ok_or(Refusal::late())
         }
     }
 

@@ -7,6 +7,7 @@ use prost::Message as _;
 use super::floors::{Actor, Floors};
 use super::refusal::Refusal;
 use crate::delivery::Membership;
+use crate::model::deadline::Deadline;
 use crate::model::limits;
 use crate::model::rights::Op;
 use crate::store::log::{Order, Range};
@@ -22,13 +23,14 @@ use crate::store::log::{Order, Range};
 pub(super) async fn page(
     actor: Actor,
     ask: wire::ReadHistory,
+    deadline: Deadline,
     floors: &Floors,
 ) -> Result<wire::Page, Refusal> {
     let channel = ChannelNo::new(ask.channel);
     let membership = floors.may(actor, channel, Op::Read)?;
     let log = floors.log.clone();
     let page = floors
-        .behind_door(move || {
+        .behind_door(deadline, move || {
             let head = log.heads(&[channel])?.first().copied();
             let Some(head) = head else { return Ok(None) };
             let floor = membership.from.max(head.floor);

@@ -1,18 +1,19 @@
 //! Members of a group: add, remove, leave, list. All idempotent.
 
-use damso_proto::id::{ChannelNo, Key, Uid, UserNo};
+use damso_proto::id::{ChannelNo, Uid, UserNo};
 use damso_proto::wire;
 
 use super::channels::command_of;
+use super::envelope::Envelope;
 use super::floors::{Actor, Floors};
 use super::key;
 use super::refusal::Refusal;
 use crate::delivery::{Answer, Change, ChangeKind, Work};
 use crate::model::body::BodyHash;
+use crate::model::deadline::Deadline;
 use crate::model::draft::Invalid;
 use crate::model::limits;
 use crate::model::rights::Op;
-use crate::runtime::route::Route;
 
 /// Adds a person; answered when every shard knows it.
 ///
@@ -21,7 +22,7 @@ use crate::runtime::route::Route;
 /// caller may not add; the key's faults.
 pub(super) async fn add(
     actor: Actor,
-    (route, key): (Route, Option<Key>),
+    from: Envelope,
     ask: wire::AddMember,
     floors: &Floors,
 ) -> Result<wire::Done, Refusal> {
@@ -30,9 +31,10 @@ pub(super) async fn add(
     let uid = Uid::parse(&ask.uid).ok_or(Invalid::Value { field: "uid" })?;
     let body = BodyHash::of("add_member", &[&ask.channel.to_be_bytes(), ask.uid.as_bytes()]);
     let directory = floors.directory.clone();
-    let found = floors.behind_door(move || directory.users_by_uid(&[uid])).await??;
+    let found =
+        floors.behind_door(Deadline::NONE, move || directory.users_by_uid(&[uid])).await??;
     let user = found.first().ok_or(Refusal::not_found())?.number;
-    change(actor, (route, key), channel, ChangeKind::Add(user), body, floors).await
+    change(actor, from, channel, ChangeKind::Add(user), body, floors).await
 }
 
 /// Removes a person. After the answer nothing newer reaches them.
@@ -41,7 +43,7 @@ pub(super) async fn add(
 /// As [`add`].
 pub(super) async fn remove(
     actor: Actor,
-    (route, key): (Route, Option<Key>),
+    from: Envelope,
     ask: wire::RemoveMember,
     floors: &Floors,
 ) -> Result<wire::Done, Refusal> {
@@ -51,7 +53,7 @@ pub(super) async fn remove(
     let what = ChangeKind::Remove(UserNo::new(ask.user));
     let fields: [&[u8]; 2] = [&ask.channel.to_be_bytes(), &ask.user.to_be_bytes()];
     let body = BodyHash::of("remove_member", &fields);
-    change(actor, (route, key), channel, what, body, floors).await
+    change(actor, from, channel, what, body, floors).await
 }
 
 /// Leaves a group. The same key again is answered as at first, though the caller has left.
@@ -60,19 +62,20 @@ pub(super) async fn remove(
 /// As [`add`]; a channel that the caller already left looks absent.
 pub(super) async fn leave(
     actor: Actor,
-    (route, key): (Route, Option<Key>),
+    from: Envelope,
     ask: wire::LeaveChannel,
     floors: &Floors,
 ) -> Result<wire::Done, Refusal> {
     let channel = ChannelNo::new(ask.channel);
     let body = BodyHash::of("leave_channel", &[&ask.channel.to_be_bytes()]);
     if let Err(refusal) = floors.may(actor, channel, Op::Leave) {
-        let key = key::check(actor.user, key, body, floors.clock.unix_ms())?;
+        let key = key::check(actor.user, from.key, body, floors.clock.unix_ms())?;
         let (directory, command) = (floors.directory.clone(), command_of(key, floors));
-        let known = floors.behind_door(move || directory.answered(&command)).await??;
+        let known =
+            floors.behind_door(Deadline::NONE, move || directory.answered(&command)).await??;
         return known.map(|done| wire::Done { seq: done.seq.get() }).ok_or(refusal);
     }
-    change(actor, (route, key), channel, ChangeKind::Leave, body, floors).await
+    change(actor, from, channel, ChangeKind::Leave, body, floors).await
 }
 
 /// A page of members by rising number.
@@ -82,6 +85,7 @@ pub(super) async fn leave(
 pub(super) async fn list(
     actor: Actor,
     ask: wire::ListMembers,
+    deadline: Deadline,
     floors: &Floors,
 ) -> Result<wire::MemberList, Refusal> {
     let channel = ChannelNo::new(ask.channel);
@@ -90,8 +94,9 @@ pub(super) async fn list(
     let max = limits::MEMBERS_PER_PAGE_MAX;
     let limit = if limit == 0 { max } else { limit.min(max) };
     let (directory, after) = (floors.directory.clone(), UserNo::new(ask.after));
-    let mut found =
-        floors.behind_door(move || directory.members(channel, after, limit + 1)).await??;
+    let mut found = floors
+        .behind_door(deadline, move || directory.members(channel, after, limit + 1))
+        .await??;
     floors.may(actor, channel, Op::ListMembers)?;
     let end = found.len() <= limit;
     found.truncate(limit);
@@ -105,14 +110,15 @@ pub(super) async fn list(
 
 async fn change(
     actor: Actor,
-    (route, key): (Route, Option<Key>),
+    from: Envelope,
     channel: ChannelNo,
     what: ChangeKind,
     body: BodyHash,
     floors: &Floors,
 ) -> Result<wire::Done, Refusal> {
-    let key = key::check(actor.user, key, body, floors.clock.unix_ms())?;
-    let work = Work::Change(Change { by: actor.user, what, key, route });
+    let key = key::check(actor.user, from.key, body, floors.clock.unix_ms())?;
+    let Envelope { route, deadline, .. } = from;
+    let work = Work::Change(Change { by: actor.user, what, key, route, deadline });
     match floors.command(route, channel, work).await? {
         Answer::Done(seq) | Answer::Sent { seq, .. } => Ok(wire::Done { seq: seq.get() }),
     }

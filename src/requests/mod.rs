@@ -6,6 +6,7 @@
 //! is not handed out. Rights to write are checked by the channel's owner.
 
 mod channels; // make, list, find
+mod envelope; // what stands beside every request
 mod floors; //   what handlers stand on
 mod history; //  pages of a channel's past
 mod key; //      idempotency keys and body hashes
@@ -17,6 +18,10 @@ mod resume; //   how each channel stands for a device that comes back
 mod send; //     a message on its way to the owner
 mod table; //    one row per request kind
 
+#[cfg(test)]
+mod tests;
+
+pub use envelope::Envelope;
 pub use floors::{Actor, Floors, Waiting};
 pub use outcome::outcomes;
 pub use refusal::Refusal;

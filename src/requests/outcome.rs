@@ -5,6 +5,7 @@ use damso_proto::wire;
 
 use super::floors::{Actor, Floors};
 use super::refusal::Refusal;
+use crate::model::deadline::Deadline;
 use crate::model::draft::Invalid;
 use crate::model::limits;
 
@@ -16,6 +17,7 @@ use crate::model::limits;
 pub async fn outcomes(
     actor: Actor,
     asked: Vec<wire::PendingKey>,
+    deadline: Deadline,
     floors: &Floors,
 ) -> Result<wire::Outcomes, Refusal> {
     if asked.len() > limits::OUTCOMES_MAX {
@@ -25,7 +27,7 @@ pub async fn outcomes(
     let expired_before =
         floors.clock.unix_ms().saturating_sub(limits::millis_long(limits::KEY_WINDOW));
     let outcomes = floors
-        .behind_door(move || {
+        .behind_door(deadline, move || {
             let outcome = |ask: wire::PendingKey| {
                 let key = Key::parse(&ask.key);
                 let found = match key {

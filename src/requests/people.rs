@@ -5,6 +5,7 @@ use damso_proto::wire;
 
 use super::floors::Floors;
 use super::refusal::Refusal;
+use crate::model::deadline::Deadline;
 use crate::model::draft::Invalid;
 use crate::model::limits;
 
@@ -12,7 +13,11 @@ use crate::model::limits;
 ///
 /// # Errors
 /// [`Refusal::Invalid`] for more than 100 at once; [`Refusal::Directory`] (retry is safe).
-pub(super) async fn find(ask: wire::FindPeople, floors: &Floors) -> Result<wire::People, Refusal> {
+pub(super) async fn find(
+    ask: wire::FindPeople,
+    deadline: Deadline,
+    floors: &Floors,
+) -> Result<wire::People, Refusal> {
     if ask.users.len() + ask.uids.len() > limits::PEOPLE_PER_LOOKUP_MAX {
         return Err(Invalid::TooLarge { field: "users", max: limits::PEOPLE_PER_LOOKUP_MAX }.into());
     }
@@ -20,7 +25,7 @@ pub(super) async fn find(ask: wire::FindPeople, floors: &Floors) -> Result<wire:
     let uids: Vec<Uid> = ask.uids.iter().filter_map(|uid| Uid::parse(uid)).collect();
     let directory = floors.directory.clone();
     let found = floors
-        .behind_door(move || {
+        .behind_door(deadline, move || {
             let mut found = directory.users(&users)?;
             found.extend(directory.users_by_uid(&uids)?);
             Ok::<_, crate::store::directory::DirectoryError>(found)

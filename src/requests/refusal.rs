@@ -24,9 +24,6 @@ pub enum Refusal {
     /// Not a request of this protocol version.
     #[error("unknown request")]
     Unknown,
-    /// The caller's deadline passed before the work began.
-    #[error("the deadline passed before the work began")]
-    Deadline,
     /// Nobody's fault; the same request may succeed later.
     #[error("the directory cannot answer: {0}")]
     Directory(#[source] DirectoryError),
@@ -42,6 +39,11 @@ impl Refusal {
     /// Absent, or not the caller's to see.
     pub(super) const fn not_found() -> Self {
         Self::Delivery(delivery::Refusal::NotFound)
+    }
+
+    /// The caller's deadline passed before the work began.
+    pub(super) const fn late() -> Self {
+        Self::Delivery(delivery::Refusal::Deadline)
     }
 
     /// Too much waits.

@@ -16,6 +16,7 @@ use super::channels::info;
 use super::floors::{Actor, Floors};
 use super::refusal::Refusal;
 use crate::delivery::{Delivery, Membership};
+use crate::model::deadline::Deadline;
 use crate::model::limits;
 use crate::store::directory;
 use crate::store::log::{Head, Order, Range, StoreError, StoredEvent};
@@ -66,7 +67,8 @@ pub struct Replay {
 /// [`Refusal::Directory`]: retry is safe.
 pub async fn memberships(actor: Actor, floors: &Floors) -> Result<Vec<Membership>, Refusal> {
     let directory = floors.directory.clone();
-    let rows = floors.behind_door(move || all_memberships(&*directory, actor)).await??;
+    let rows =
+        floors.behind_door(Deadline::NONE, move || all_memberships(&*directory, actor)).await??;
     let memberships = rows.into_iter().map(|row| {
         let directory::Membership { channel, from, kind, role, .. } = row;
         Membership { channel, from, kind, role }
@@ -87,7 +89,7 @@ pub async fn plan(actor: Actor, cursors: Cursors, floors: &Floors) -> Result<Pla
     };
     let (log, directory) = (floors.log.clone(), floors.directory.clone());
     floors
-        .behind_door(move || {
+        .behind_door(Deadline::NONE, move || {
             let numbers: Vec<_> = memberships.iter().map(|found| found.channel).collect();
             let heads = log.heads(&numbers)?;
             let mut plan = compare(&memberships, &heads, &cursors);
@@ -118,7 +120,7 @@ pub async fn replay(
 ) -> Result<Vec<Option<Vec<StoredEvent>>>, Refusal> {
     let log = floors.log.clone();
     floors
-        .behind_door(move || {
+        .behind_door(Deadline::NONE, move || {
             let mut left = bytes_max;
             let mut read = |(channel, from, to): (ChannelNo, Seq, Seq)| {
                 let rows_max = usize::try_from(to.get() - from.get() + 1).unwrap_or(usize::MAX);

@@ -1,8 +1,9 @@
 //! A message on its way to the channel's owner.
 
-use damso_proto::id::{ChannelNo, Key};
+use damso_proto::id::ChannelNo;
 use damso_proto::wire;
 
+use super::envelope::Envelope;
 use super::floors::{Actor, Floors};
 use super::key;
 use super::refusal::Refusal;
@@ -10,10 +11,9 @@ use crate::delivery::{self, Submission, Work};
 use crate::model::draft::Draft;
 use crate::model::limits;
 use crate::model::rights::Op;
-use crate::runtime::route::Route;
 
 /// Checks a message and submits it. The acknowledgement comes with the outcome of
-/// `route`, after the durable commit.
+/// `from.route`, after the durable commit.
 ///
 /// # Errors
 /// [`delivery::Refusal::NotFound`] where the channel is absent *or* not the caller's to
@@ -21,14 +21,13 @@ use crate::runtime::route::Route;
 /// writes; the draft's and the key's own faults.
 pub fn send(
     actor: Actor,
-    route: Route,
-    key: Option<Key>,
+    from: Envelope,
     send: wire::Send,
     floors: &Floors,
 ) -> Result<(), Refusal> {
     let channel = ChannelNo::new(send.channel);
     let draft = Draft::check(send)?;
-    let key = key::check(actor.user, key, draft.body, floors.clock.unix_ms())?;
+    let key = key::check(actor.user, from.key, draft.body, floors.clock.unix_ms())?;
     if floors.log.writable().is_err() {
         let after = limits::UNAVAILABLE_RETRY;
         return Err(delivery::Refusal::Unavailable { after }.into());
@@ -38,9 +37,9 @@ pub fn send(
     if loaded {
         floors.may(actor, channel, Op::Send)?;
     }
-    let queued_at = floors.clock.now();
+    let (Envelope { route, deadline, .. }, queued_at) = (from, floors.clock.now());
     let event = draft.into_event(actor.user);
-    let work = Work::Event(Submission { event, key, route, queued_at });
+    let work = Work::Event(Submission { event, key, route, queued_at, deadline });
     floors.delivery.borrow_mut().submit(channel, work);
     Ok(())
 }

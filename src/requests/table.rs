@@ -1,14 +1,13 @@
 //! The request table: one row per request kind, and the way from a request to its handler.
 
-use damso_proto::id::Key;
 use damso_proto::wire;
 use damso_proto::wire::client_frame::Kind as Asked;
 use damso_proto::wire::server_frame::Kind as Reply_;
 
+use super::envelope::Envelope;
 use super::floors::{Actor, Floors};
 use super::refusal::Refusal;
 use super::{channels, history, members, outcome, people};
-use crate::runtime::route::Route;
 
 /// What is known of a request kind before it is carried out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,18 +47,23 @@ pub const fn row(asked: &Asked) -> Option<Row> {
 /// Carries a request out. A message is not among them: [`super::send()`] answers later.
 ///
 /// # Errors
-/// What the handler says.
+/// What the handler says; [`crate::delivery::Refusal::Deadline`] where it would begin too late.
 pub async fn handle(
     actor: Actor,
-    (route, key): (Route, Option<Key>),
+    from: Envelope,
     asked: Asked,
     floors: &Floors,
 ) -> Result<Reply, Refusal> {
-    let from = (route, key);
+    let deadline = from.deadline;
+    let mutates = row(&asked).is_some_and(|row| row.mutates);
+    // Whether a command is a repetition, which is never too late, is known where it is decided.
+    if !mutates && deadline.is_past(floors.clock.now()) {
+        return Err(Refusal::late());
+    }
     Ok(match asked {
-        Asked::ReadHistory(ask) => Reply::Page(history::page(actor, ask, floors).await?),
+        Asked::ReadHistory(ask) => Reply::Page(history::page(actor, ask, deadline, floors).await?),
         Asked::ReadOutcome(wire::ReadOutcome { keys }) => {
-            Reply::Outcomes(outcome::outcomes(actor, keys, floors).await?)
+            Reply::Outcomes(outcome::outcomes(actor, keys, deadline, floors).await?)
         }
         Asked::CreateGroup(ask) => {
             Reply::Channel(channels::create_group(actor, from, ask, floors).await?)
@@ -67,12 +71,16 @@ pub async fn handle(
         Asked::OpenDirect(ask) => {
             Reply::Channel(channels::open_direct(actor, from, ask, floors).await?)
         }
-        Asked::ListChannels(ask) => Reply::ChannelList(channels::list(actor, ask, floors).await?),
+        Asked::ListChannels(ask) => {
+            Reply::ChannelList(channels::list(actor, ask, deadline, floors).await?)
+        }
         Asked::AddMember(ask) => Reply::Done(members::add(actor, from, ask, floors).await?),
         Asked::RemoveMember(ask) => Reply::Done(members::remove(actor, from, ask, floors).await?),
         Asked::LeaveChannel(ask) => Reply::Done(members::leave(actor, from, ask, floors).await?),
-        Asked::ListMembers(ask) => Reply::MemberList(members::list(actor, ask, floors).await?),
-        Asked::FindPeople(ask) => Reply::People(people::find(ask, floors).await?),
+        Asked::ListMembers(ask) => {
+            Reply::MemberList(members::list(actor, ask, deadline, floors).await?)
+        }
+        Asked::FindPeople(ask) => Reply::People(people::find(ask, deadline, floors).await?),
         Asked::Send(_)
         | Asked::Hello(_)
         | Asked::Resume(_)

@@ -105,6 +105,7 @@ impl Metrics {
             delivery::Refusal::NotFound => "not_found",
             delivery::Refusal::KeyReused => "key_reused",
             delivery::Refusal::Limit(_) => "limit",
+            delivery::Refusal::Deadline => "deadline",
             delivery::Refusal::Overloaded { .. } => "overloaded",
             delivery::Refusal::Unavailable { .. } => "unavailable",
             delivery::Refusal::OutcomeUnknown => "outcome_unknown",
@@ -120,7 +121,6 @@ impl Metrics {
             Refusal::KeyExpired => "key_expired",
             Refusal::KeyInFuture => "key_in_future",
             Refusal::Unknown => "unknown_request",
-            Refusal::Deadline => "deadline",
             Refusal::Directory(_) => "directory",
             Refusal::Store(_) => "store",
         };

@@ -58,7 +58,6 @@ pub(super) fn refusal(refusal: &Refusal) -> Kind {
         Refusal::KeyExpired => (Code::KeyExpired, "key", Duration::ZERO),
         Refusal::KeyInFuture => (Code::KeyInFuture, "key", Duration::ZERO),
         Refusal::Unknown => (Code::UnknownRequest, "", Duration::ZERO),
-        Refusal::Deadline => (Code::Deadline, "deadline_ms", Duration::ZERO),
         Refusal::Directory(_) | Refusal::Store(_) => {
             (Code::Unavailable, "", crate::model::limits::UNAVAILABLE_RETRY)
         }
@@ -69,15 +68,16 @@ pub(super) fn refusal(refusal: &Refusal) -> Kind {
 
 /// A refusal by delivery alone.
 pub(super) fn delivered(refusal: &delivery::Refusal) -> Kind {
-    let (code, after) = match refusal {
-        delivery::Refusal::NotFound => (Code::NotFound, Duration::ZERO),
-        delivery::Refusal::KeyReused => (Code::KeyReused, Duration::ZERO),
-        delivery::Refusal::Limit(_) => (Code::LimitReached, Duration::ZERO),
-        delivery::Refusal::Overloaded { after } => (Code::Overloaded, *after),
-        delivery::Refusal::Unavailable { after } => (Code::Unavailable, *after),
-        delivery::Refusal::OutcomeUnknown => (Code::OutcomeUnknown, Duration::ZERO),
+    let (code, field, after) = match refusal {
+        delivery::Refusal::NotFound => (Code::NotFound, "", Duration::ZERO),
+        delivery::Refusal::KeyReused => (Code::KeyReused, "", Duration::ZERO),
+        delivery::Refusal::Limit(_) => (Code::LimitReached, "", Duration::ZERO),
+        delivery::Refusal::Deadline => (Code::Deadline, "deadline_ms", Duration::ZERO),
+        delivery::Refusal::Overloaded { after } => (Code::Overloaded, "", *after),
+        delivery::Refusal::Unavailable { after } => (Code::Unavailable, "", *after),
+        delivery::Refusal::OutcomeUnknown => (Code::OutcomeUnknown, "", Duration::ZERO),
     };
-    frame(code, "", after, refusal.to_string())
+    frame(code, field, after, refusal.to_string())
 }
 
 fn frame(code: Code, field: &str, after: Duration, text: String) -> Kind {

@@ -18,6 +18,7 @@ use super::shard::Shard;
 use super::table::Resuming;
 use crate::connections::Start;
 use crate::delivery::Arrival;
+use crate::model::deadline::Deadline;
 use crate::model::event::EncodedEvent;
 use crate::model::limits;
 use crate::requests::{self, Actor, Plan, Refusal, Replay};
@@ -74,7 +75,8 @@ async fn answer(
 
     let mut chunks = Chunks::new(shard.clone(), id);
     for pending in resuming.pending.chunks(limits::OUTCOMES_MAX) {
-        let outcomes = requests::outcomes(Actor { user }, pending.to_vec(), floors).await?;
+        let (actor, pending) = (Actor { user }, pending.to_vec());
+        let outcomes = requests::outcomes(actor, pending, Deadline::NONE, floors).await?;
         chunks.push(&reply::unasked(Kind::Outcomes(outcomes))).await?;
     }
     let plan = requests::plan(Actor { user }, resuming.cursors, floors).await?;

@@ -16,8 +16,9 @@ use super::resume;
 use super::shard::Shard;
 use super::table::Resuming;
 use crate::delivery::Arrival;
+use crate::model::deadline::Deadline;
 use crate::model::limits;
-use crate::requests::{self, Actor, Cursor, Refusal};
+use crate::requests::{self, Actor, Cursor, Envelope, Refusal};
 use crate::runtime::route::{ConnectionId, Route};
 
 impl Shard {
@@ -45,15 +46,17 @@ impl Shard {
         });
         let Some(user) = counted else { return };
         let actor = Actor { user };
-        let Request { id: number, key, kind, .. } = request;
+        let Request { id: number, key, deadline_ms, kind, .. } = request;
         let Some(row) = requests::row(&kind) else {
             return self.refuse(id, number, &Refusal::Unknown);
         };
         self.metrics().requested(row.name);
         let route = Route { shard: self.number(), connection: id, request: number };
+        let deadline = Deadline::after(self.floors().clock.now(), deadline_ms);
+        let from = Envelope { route, key, deadline };
         if let Asked::Send(send) = kind {
             self.with_session(id, |session| session.sends = true);
-            match requests::send(actor, route, key, send, self.floors()) {
+            match requests::send(actor, from, send, self.floors()) {
                 Ok(()) => self.kick(),
                 Err(refusal) => self.refuse(id, number, &refusal),
             }
@@ -62,7 +65,7 @@ impl Shard {
         let shard = self.clone();
         tokio::task::spawn_local(async move {
             shard.know(user).await;
-            let reply = requests::handle(actor, (route, key), kind, shard.floors()).await;
+            let reply = requests::handle(actor, from, kind, shard.floors()).await;
             shard.floors().forget(route);
             match reply {
                 Ok(kind) if bulk::is_long(&kind) => {

@@ -1,0 +1,53 @@
+//! Whether work goes into the next run: rights, then the key, then whatever it must keep to begin.
+
+use damso_proto::id::UserNo;
+use damso_proto::time::Moment;
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+
+use super::keys::{KeyWindow, Known};
+use super::mail::{Refusal, Submission};
+use super::stage::{Admitted, Told, duplicate_of, row_key};
+use crate::model::limits;
+use crate::model::rights::{self, Kind, Op, Role};
+use crate::store::directory::OutboxRow;
+
+/// A channel, as far as it decides what may be sent in it.
+pub(super) struct Bar<'a> {
+    pub(super) kind: Kind,
+    pub(super) members: &'a HashMap<UserNo, Role, FixedState>,
+    pub(super) keys: &'a mut KeyWindow,
+    pub(super) now: Moment,
+}
+
+/// Decides a message, and answers its sender where it does not leave.
+pub(super) fn event(submission: &Submission, bar: Bar<'_>, told: &mut Vec<Told>) -> Admitted {
+    let Submission { event, key, route, deadline, .. } = submission;
+    let role = bar.members.get(&UserNo::new(event.sender)).copied();
+    let outcome = if rights::authorise(bar.kind, role, Op::Send).is_err() {
+        Err(Refusal::NotFound)
+    } else {
+        // The key before the deadline: a repetition begins nothing, so it is never too late.
+        match bar.keys.ask(key, Some(*route)) {
+            Known::Fresh if deadline.is_past(bar.now) => Err(Refusal::Deadline),
+            Known::Fresh => return Admitted::Yes,
+            Known::AskStore => return Admitted::Later,
+            Known::Joined => return Admitted::Answered,
+            Known::Stored(row) => Ok(duplicate_of(&row)),
+            Known::Reused => Err(Refusal::KeyReused),
+            Known::Crowded => Err(Refusal::Overloaded { after: limits::OVERLOADED_RETRY }),
+        }
+    };
+    told.push(Told::Answer(*route, outcome));
+    Admitted::Answered
+}
+
+/// Decides a row: the directory owes it, so only its key is asked for.
+pub(super) fn row(row: &OutboxRow, keys: &mut KeyWindow) -> Admitted {
+    match keys.ask(&row_key(row), None) {
+        Known::Fresh => Admitted::Yes,
+        // A row's first copy is in this very run; the second hears of it afterwards.
+        Known::AskStore | Known::Joined => Admitted::Later,
+        Known::Stored(_) | Known::Reused | Known::Crowded => Admitted::Known,
+    }
+}

@@ -1,0 +1,4 @@
+//! Laws of this room, kept over stores in memory and a clock that stands.
+
+mod deadline; // what comes too late
+pub(crate) mod kit; // a shard to give work to

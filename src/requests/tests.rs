@@ -1,0 +1,135 @@
+//! Handlers over stores in memory, with a clock that stands.
+
+use std::pin::pin;
+use std::sync::{Arc, mpsc};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use damso_proto::id::{ChannelNo, Key, Uid};
+use damso_proto::wire;
+use damso_proto::wire::client_frame::Kind as Asked;
+
+use super::{Actor, Envelope, Floors, Refusal, Reply, handle};
+use crate::delivery;
+use crate::delivery::tests::kit::World;
+use crate::model::deadline::Deadline;
+use crate::runtime::clock::{Clock as _, ManualClock};
+use crate::runtime::door::Door;
+use crate::runtime::route::Route;
+use crate::store::directory::{Directory as _, Sqlite};
+use crate::store::memory::Commit;
+
+/// Some request's deadline, in milliseconds.
+const SOON: u32 = 5;
+
+struct Scene {
+    floors: Floors,
+    clock: Arc<ManualClock>,
+    directory: Arc<Sqlite>,
+    actor: Actor,
+    route: Route,
+    key: Key,
+}
+
+impl Scene {
+    fn new(door: Door) -> Self {
+        let mut world = World::new(Commit::Auto);
+        let user = world.person("alice");
+        let (route, key) = (world.route(), world.key(user, "any").key);
+        let World { delivery, tools, clock, log, directory, .. } = world;
+        let floors = Floors::new(delivery, log, directory.clone(), door, tools.clock);
+        Self { floors, clock, directory, actor: Actor { user }, route, key }
+    }
+
+    fn from(&self, deadline: Deadline) -> Envelope {
+        Envelope { route: self.route, key: Some(self.key), deadline }
+    }
+
+    /// A deadline that is past already, or is not.
+    fn deadline(&self, late: bool) -> Deadline {
+        let deadline = Deadline::after(self.clock.now(), SOON);
+        let by = if late { SOON + 1 } else { SOON };
+        self.clock.advance(Duration::from_millis(by.into()));
+        deadline
+    }
+
+    /// Runs a handler, and turns while it waits.
+    fn answer(&self, late: bool, asked: Asked) -> Result<Reply, Refusal> {
+        let from = self.from(self.deadline(late));
+        let mut handling = pin!(handle(self.actor, from, asked, &self.floors));
+        let mut cx = Context::from_waker(Waker::noop());
+        for _ in 0..64 {
+            if let Poll::Ready(reply) = handling.as_mut().poll(&mut cx) {
+                return reply;
+            }
+            let answers = {
+                let mut delivery = self.floors.delivery.borrow_mut();
+                delivery.deliver();
+                delivery.take_answers()
+            };
+            for (route, outcome) in answers {
+                assert_eq!(self.floors.settle(route, outcome), None);
+            }
+        }
+        panic!("the handler waits for something that does not come");
+    }
+}
+
+fn is_late<T>(outcome: &Result<T, Refusal>) -> bool {
+    matches!(outcome, Err(Refusal::Delivery(delivery::Refusal::Deadline)))
+}
+
+#[test]
+fn no_handler_begins_after_the_deadline() {
+    let scene = Scene::new(Door::inline());
+    let channel = ChannelNo::self_of(scene.actor.user).get();
+    let make = wire::CreateGroup { name: "g".to_owned(), uids: Vec::new() };
+    for asked in [
+        Asked::ReadHistory(wire::ReadHistory { channel, ..Default::default() }),
+        Asked::ReadOutcome(wire::ReadOutcome::default()),
+        Asked::ListChannels(wire::ListChannels::default()),
+        Asked::FindPeople(wire::FindPeople::default()),
+        Asked::CreateGroup(make),
+    ] {
+        let late = scene.answer(true, asked.clone());
+        assert!(is_late(&late), "{asked:?}: {late:?}");
+        let in_time = scene.answer(false, asked.clone());
+        assert!(in_time.is_ok(), "{asked:?}: {in_time:?}");
+    }
+}
+
+#[test]
+fn a_channel_that_was_asked_for_too_late_is_not_made_and_a_repetition_finds_the_one_that_was() {
+    let scene = Scene::new(Door::inline());
+    let bob = wire::OpenDirect { uid: "bob".to_owned() };
+    scene.directory.find_or_make_user(&Uid::parse("bob").unwrap(), 0).unwrap();
+    let mine = || {
+        let user = scene.actor.user;
+        scene.directory.memberships(user, ChannelNo::default(), 9).unwrap().len()
+    };
+    assert!(is_late(&scene.answer(true, Asked::OpenDirect(bob.clone()))));
+    assert_eq!(mine(), 0);
+    let number = |reply| match reply {
+        Ok(Reply::Channel(info)) => info.channel,
+        other => panic!("a channel, not {other:?}"),
+    };
+    let made = number(scene.answer(false, Asked::OpenDirect(bob.clone())));
+    assert_eq!(number(scene.answer(true, Asked::OpenDirect(bob))), made);
+    assert_eq!(mine(), 1);
+}
+
+#[test]
+fn work_that_waited_too_long_behind_the_door_is_not_begun() {
+    let door = Door::new("test", 1, 8).unwrap();
+    let scene = Scene::new(door.clone());
+    let (release, released) = mpsc::channel::<()>();
+    drop(door.call(move || released.recv().unwrap()));
+    let deadline = Deadline::after(scene.clock.now(), SOON);
+    let (began, begun) = mpsc::channel();
+    let waiting = scene.floors.behind_door(deadline, move || began.send(()).unwrap());
+    scene.clock.advance(Duration::from_millis((SOON + 1).into()));
+    release.send(()).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    assert!(is_late(&runtime.block_on(waiting)));
+    assert!(begun.try_recv().is_err(), "it never ran");
+}
