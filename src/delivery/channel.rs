@@ -19,11 +19,9 @@ use std::collections::VecDeque;
 use damso_proto::id::{ChannelNo, MessageId, Seq, UserNo};
 use damso_proto::time::Moment;
 use damso_proto::wire;
-use foldhash::fast::FixedState;
-use hashbrown::HashMap;
 use prost::Message as _;
 
-use super::admit::{self, Bar};
+use super::admit::{self, Bar, Member, Members};
 use super::keys::{KeyWindow, Known};
 use super::mail::{Answer, Change, ChangeKind, Found, Origin, Refusal, Submission, Work};
 use super::settle::Settling;
@@ -33,9 +31,9 @@ use super::stage::{
 use crate::model::deadline::Deadline;
 use crate::model::event::{EncodedEvent, Place};
 use crate::model::limits;
-use crate::model::rights::{self, Kind, Op, RightsChange, RightsDelta, Role};
+use crate::model::rights::{self, Kind, Op, RightsChange, RightsDelta};
 use crate::runtime::route::Route;
-use crate::store::directory::{OutboxId, OutboxRow};
+use crate::store::directory::{self, OutboxId, OutboxRow};
 use crate::store::log::{Capabilities, KeyRow, NewEvent, NewKey, Run};
 
 /// See the module's text.
@@ -48,7 +46,7 @@ pub(super) struct Channel {
     pub(super) stage: Stage,
     pub(super) touched: Moment,
     kind: Kind,
-    members: HashMap<UserNo, Role, FixedState>,
+    members: Members,
     /// The committed head; a run in flight stands on it.
     head: Seq,
     last_id: MessageId,
@@ -71,7 +69,7 @@ impl Channel {
             stage: Stage::Opening,
             touched: now,
             kind: Kind::Personal,
-            members: HashMap::default(),
+            members: Members::default(),
             head: Seq::ZERO,
             last_id: MessageId::default(),
             keys: KeyWindow::new(Vec::new(), 0),
@@ -106,7 +104,9 @@ impl Channel {
         self.last_id = found.log.head.id;
         self.keys = KeyWindow::new(found.log.keys, found.log.keys_from_ms);
         self.kind = found.row.kind;
-        self.members = found.row.members.iter().map(|member| (member.user, member.role)).collect();
+        let members = found.row.members.iter();
+        let member = |member: &directory::Member| Member { role: member.role, from: member.from };
+        self.members = members.map(|found| (found.user, member(found))).collect();
         self.stage = Stage::Ready;
         if self.settling.is_empty() && !found.row.pending.is_empty() {
             self.settle(found.row.pending, None, told);
@@ -319,13 +319,13 @@ impl Channel {
     }
 
     fn may_change(&self, change: &Change) -> bool {
-        let role = self.members.get(&change.by).copied();
+        let role_of = |user: UserNo| self.members.get(&user).map(|member| member.role);
         let op = match change.what {
             ChangeKind::Add(_) => Op::AddMember,
-            ChangeKind::Remove(user) => Op::RemoveMember(self.members.get(&user).copied()),
+            ChangeKind::Remove(user) => Op::RemoveMember(role_of(user)),
             ChangeKind::Leave => Op::Leave,
         };
-        rights::authorise(self.kind, role, op).is_ok()
+        rights::authorise(self.kind, role_of(change.by), op).is_ok()
     }
 
     /// Takes what may leave together from the front of the queue. `None`: nothing may.
@@ -361,10 +361,10 @@ impl Channel {
 
     /// Decides the work at the front. `None`: there is none that goes into a run.
     fn admit(&mut self, now: Moment, told: &mut Vec<Told>) -> Option<Admitted> {
-        let Self { kind, members, keys, .. } = self;
+        let Self { kind, members, keys, head, .. } = self;
         match self.waiting.front()? {
             Work::Event(submission) => {
-                let bar = Bar { kind: *kind, members, keys, now };
+                let bar = Bar { kind: *kind, members, keys, head: *head, now };
                 Some(admit::event(submission, bar, told))
             }
             Work::Row { row, .. } => Some(admit::row(row, keys)),
@@ -392,7 +392,7 @@ impl Channel {
                 );
                 let (event, key, change) = (row.event.clone(), row_key(&row), row.change.clone());
                 if let Some(change) = &change {
-                    self.apply(change);
+                    self.apply(change, place.seq);
                     self.settling.applying(place.seq, row.id, self.shards);
                 }
                 self.rows_out.push(RowOut { seq: place.seq, row, settling });
@@ -409,15 +409,17 @@ impl Channel {
         Some(NewEvent { seq, id, encoded, counted, key, route, change, queued_at })
     }
 
-    fn apply(&mut self, change: &RightsChange) {
+    /// A change of members that is told at `at`.
+    fn apply(&mut self, change: &RightsChange, at: Seq) {
         self.kind = change.kind;
         for delta in &change.people {
             match *delta {
                 RightsDelta::Added(user, role) | RightsDelta::Promoted(user, role) => {
-                    self.members.insert(user, role)
+                    // What was read from the directory may have this change in it already.
+                    self.members.entry(user).or_insert(Member { role, from: at }).role = role;
                 }
-                RightsDelta::Removed(user) => self.members.remove(&user),
-            };
+                RightsDelta::Removed(user) => drop(self.members.remove(&user)),
+            }
         }
     }
 

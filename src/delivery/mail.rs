@@ -11,6 +11,7 @@ use damso_proto::time::Moment;
 use damso_proto::wire;
 
 use crate::model::deadline::Deadline;
+use crate::model::draft::Invalid;
 use crate::model::rights::{Kind, Role};
 use crate::runtime::route::{Route, ShardNo};
 use crate::store::directory::{self, DirectoryError, OutboxId, OutboxRow};
@@ -169,6 +170,9 @@ pub enum Refusal {
     /// The caller's fault: the key stands for another body.
     #[error("this key was used for another request")]
     KeyReused,
+    /// The caller's fault: a field that only the owner can judge.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
     /// The caller's fault: a limit of the product.
     #[error("limit reached: {0}")]
     Limit(&'static str),

@@ -104,6 +104,7 @@ impl Metrics {
         let reason = match refusal {
             delivery::Refusal::NotFound => "not_found",
             delivery::Refusal::KeyReused => "key_reused",
+            delivery::Refusal::Invalid(_) => "invalid",
             delivery::Refusal::Limit(_) => "limit",
             delivery::Refusal::Deadline => "deadline",
             delivery::Refusal::Overloaded { .. } => "overloaded",

@@ -50,10 +50,7 @@ pub(super) fn outcome(answer: Answer) -> Kind {
 /// A refusal by a handler, or by a floor below it.
 pub(super) fn refusal(refusal: &Refusal) -> Kind {
     let (code, field, after) = match refusal {
-        Refusal::Invalid(invalid @ Invalid::TooLarge { .. }) => {
-            (Code::TooLarge, invalid.field(), Duration::ZERO)
-        }
-        Refusal::Invalid(invalid) => (Code::Invalid, invalid.field(), Duration::ZERO),
+        Refusal::Invalid(invalid) => (code_of(*invalid), invalid.field(), Duration::ZERO),
         Refusal::KeyMissing => (Code::KeyMissing, "key", Duration::ZERO),
         Refusal::KeyExpired => (Code::KeyExpired, "key", Duration::ZERO),
         Refusal::KeyInFuture => (Code::KeyInFuture, "key", Duration::ZERO),
@@ -71,6 +68,7 @@ pub(super) fn delivered(refusal: &delivery::Refusal) -> Kind {
     let (code, field, after) = match refusal {
         delivery::Refusal::NotFound => (Code::NotFound, "", Duration::ZERO),
         delivery::Refusal::KeyReused => (Code::KeyReused, "", Duration::ZERO),
+        delivery::Refusal::Invalid(invalid) => (code_of(*invalid), invalid.field(), Duration::ZERO),
         delivery::Refusal::Limit(_) => (Code::LimitReached, "", Duration::ZERO),
         delivery::Refusal::Deadline => (Code::Deadline, "deadline_ms", Duration::ZERO),
         delivery::Refusal::Overloaded { after } => (Code::Overloaded, "", *after),
@@ -78,6 +76,13 @@ pub(super) fn delivered(refusal: &delivery::Refusal) -> Kind {
         delivery::Refusal::OutcomeUnknown => (Code::OutcomeUnknown, "", Duration::ZERO),
     };
     frame(code, field, after, refusal.to_string())
+}
+
+const fn code_of(invalid: Invalid) -> Code {
+    match invalid {
+        Invalid::TooLarge { .. } => Code::TooLarge,
+        Invalid::Missing { .. } | Invalid::Value { .. } => Code::Invalid,
+    }
 }
 
 fn frame(code: Code, field: &str, after: Duration, text: String) -> Kind {

@@ -197,6 +197,26 @@ fn what_changes_something_needs_a_key_of_this_week() {
     }
 }
 
+fn reply(channel: u64, reply_to: u64) -> Ask {
+    let content = Some(wire::send::Content::Text("once".to_owned()));
+    Ask::Send(wire::Send { channel, reply_to, content, ..Default::default() })
+}
+
+#[test]
+fn nobody_answers_what_was_said_before_they_came() {
+    let mut scene = Scene::new();
+    let group = scene.group;
+    let add = wire::AddMember { channel: group, uid: "mallory".to_owned() };
+    let Said::Done(added) = scene.alice.ask(Ask::AddMember(add)).0 else { panic!("Done") };
+    for before in 1..added.seq {
+        let refusal = scene.mallory.refusal(reply(group, before));
+        let code = Code::from_number(refusal.code);
+        assert_eq!((code, &*refusal.field), (Some(Code::Invalid), "reply_to"), "{before}");
+    }
+    assert!(matches!(scene.mallory.ask(reply(group, added.seq)).0, Said::Ack(_)));
+    assert!(matches!(scene.alice.ask(reply(group, 1)).0, Said::Ack(_)));
+}
+
 #[test]
 fn a_field_that_may_not_be_so_is_named() {
     let mut scene = Scene::new();
@@ -211,6 +231,7 @@ fn a_field_that_may_not_be_so_is_named() {
         let content = Some(wire::send::Content::Text("x".to_owned()));
         send(wire::Send { flags, content, ..Default::default() })
     };
+    let to_99 = reply(group, 99);
     let make = |name: &str, uids: Vec<String>| {
         Ask::CreateGroup(wire::CreateGroup { name: name.to_owned(), uids })
     };
@@ -232,6 +253,7 @@ fn a_field_that_may_not_be_so_is_named() {
         ("no type", custom("", 1), Code::Invalid, "custom.type"),
         ("a reserved flag", flagged(4), Code::Invalid, "flags"),
         ("a flag of the far future", flagged(1 << 31), Code::Invalid, "flags"),
+        ("an answer to what is not there", to_99, Code::Invalid, "reply_to"),
         ("a group without a name", make("", vec![]), Code::Invalid, "name"),
         ("a name too long", make(&"n".repeat(129), vec![]), Code::TooLarge, "name"),
         ("a name of two lines", make("a\nb", vec![]), Code::Invalid, "name"),
@@ -256,6 +278,7 @@ fn a_field_that_may_not_be_so_is_named() {
         ("the longest text", text(group, &"x".repeat(16 * kib))),
         ("the longest body", custom(&"t".repeat(64), 16 * kib)),
         ("both flags that a sender may set", flagged(3)),
+        ("an answer to the first event", reply(group, 1)),
     ] {
         assert!(matches!(scene.alice.ask(ask).0, Said::Ack(_)), "{what}");
     }
@@ -273,10 +296,7 @@ fn a_key_means_one_thing_for_ever() {
             let content = Some(wire::send::Content::Text("once".to_owned()));
             Ask::Send(wire::Send { channel: group, flags: 1, content, ..Default::default() })
         }),
-        ("another answer", {
-            let content = Some(wire::send::Content::Text("once".to_owned()));
-            Ask::Send(wire::Send { channel: group, reply_to: 1, content, ..Default::default() })
-        }),
+        ("another answer", reply(group, 1)),
     ];
     for (what, ask) in others {
         let Said::Refusal(refusal) = scene.alice.ask_with(ask, key).0 else { panic!("{what}") };

@@ -2,3 +2,4 @@
 
 mod deadline; // what comes too late
 pub(crate) mod kit; // a shard to give work to
+mod replies; //  what a message may answer
