@@ -221,10 +221,10 @@ impl Channel {
         self.stage = Stage::Ready;
     }
 
-    /// A command that changed nothing now: known, or nothing had to change.
+    /// A command that changed nothing now: known, told at `seq`, or nothing had to change (zero).
     pub(super) fn known_change(&mut self, seq: Seq, route: Route, told: &mut Vec<Told>) {
-        // Its first copy may still be settling; then this one waits with it.
-        if !self.settling.join(route) {
+        // What it would have changed may still be settling; then this one waits with it.
+        if !self.settling.join(seq, route) {
             told.push(Told::Answer(route, Ok(Answer::Done(seq))));
         }
     }

@@ -16,14 +16,12 @@ use crate::runtime::route::Route;
 use crate::store::directory::OutboxId;
 
 /// What is finished, for the caller to carry out.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Default, Debug, PartialEq, Eq)]
 pub(super) struct Settled {
     /// Rows that the directory may forget.
     pub(super) rows: Vec<OutboxId>,
     /// Who is answered, and what.
-    pub(super) routes: Vec<Route>,
-    /// The answer.
-    pub(super) outcome: Outcome,
+    pub(super) answers: Vec<(Route, Outcome)>,
 }
 
 /// All changes of one channel that some shard may not know yet.
@@ -34,9 +32,13 @@ pub(super) struct Settling {
     applying: Vec<(Seq, OutboxId, usize)>,
 }
 
+/// What one command waits for.
 struct Batch {
+    /// The answer.
     seq: Seq,
+    /// Rows to be forgotten then. A command that changed nothing, and only waits along, has none.
     rows: Vec<OutboxId>,
+    /// Rows, of whichever command, that are not known everywhere.
     open: Vec<OutboxId>,
     failed: bool,
     routes: Vec<Route>,
@@ -66,9 +68,17 @@ impl Settling {
         true
     }
 
-    /// Answers `route` with what is settling now. `false`: nothing is.
-    pub(super) fn join(&mut self, route: Route) -> bool {
-        self.batches.last_mut().map(|batch| batch.routes.push(route)).is_some()
+    /// Answers `route` with its own `seq` once all has settled that settles now: among it is the
+    /// command that left this one nothing to change, or its first copy. `false`: nothing does.
+    pub(super) fn join(&mut self, seq: Seq, route: Route) -> bool {
+        let owners = self.batches.iter().filter(|batch| !batch.rows.is_empty());
+        let open: Vec<OutboxId> = owners.flat_map(|batch| &batch.open).copied().collect();
+        if open.is_empty() {
+            return false;
+        }
+        let (rows, routes) = (Vec::new(), vec![route]);
+        self.batches.push(Batch { seq, rows, open, failed: false, routes });
+        true
     }
 
     /// The row's event leaves for `seq`; each of `shards` has to apply it once it is durable.
@@ -83,33 +93,30 @@ impl Settling {
     }
 
     /// One shard applied the change told at `seq`.
-    pub(super) fn applied(&mut self, seq: Seq) -> Option<Settled> {
-        let index = self.applying.iter().position(|(at, ..)| *at == seq)?;
-        let (_, row, left) = self.applying.get_mut(index)?;
+    pub(super) fn applied(&mut self, seq: Seq) -> Settled {
+        let Some(index) = self.applying.iter().position(|(at, ..)| *at == seq) else {
+            return Settled::default();
+        };
+        let (_, row, left) = &mut self.applying[index];
         *left = left.saturating_sub(1);
-        let (row, left) = (*row, *left);
-        if left > 0 {
-            return None;
+        if *left > 0 {
+            return Settled::default();
         }
+        let row = *row;
         self.applying.swap_remove(index);
         self.row_done(row, true)
     }
 
     /// A row stands in its log (`stored`), or cannot be brought there for now.
-    pub(super) fn row_done(&mut self, row: OutboxId, stored: bool) -> Option<Settled> {
-        let index = self.batches.iter().position(|batch| batch.open.contains(&row))?;
-        let batch = self.batches.get_mut(index)?;
-        batch.open.retain(|open| *open != row);
-        if !stored {
-            batch.failed = true;
-            batch.rows.retain(|kept| *kept != row);
+    pub(super) fn row_done(&mut self, row: OutboxId, stored: bool) -> Settled {
+        let mut settled = Settled::default();
+        for batch in self.batches.extract_if(.., |batch| batch.close(row, stored)) {
+            let Batch { seq, rows, failed, routes, .. } = batch;
+            let outcome = if failed { Err(Refusal::OutcomeUnknown) } else { Ok(Answer::Done(seq)) };
+            settled.rows.extend(rows);
+            settled.answers.extend(routes.into_iter().map(|route| (route, outcome.clone())));
         }
-        if !batch.open.is_empty() {
-            return None;
-        }
-        let Batch { seq, rows, failed, routes, .. } = self.batches.swap_remove(index);
-        let outcome = if failed { Err(Refusal::OutcomeUnknown) } else { Ok(Answer::Done(seq)) };
-        Some(Settled { rows, routes, outcome })
+        settled
     }
 
     /// Nothing settles.
@@ -124,24 +131,71 @@ impl Settling {
     }
 }
 
+impl Batch {
+    /// A row stands in its log, or cannot be brought there. Returns whether that was the last one.
+    fn close(&mut self, row: OutboxId, stored: bool) -> bool {
+        if !self.open.contains(&row) {
+            return false;
+        }
+        self.open.retain(|open| *open != row);
+        if !stored {
+            self.failed = true;
+            self.rows.retain(|kept| *kept != row);
+        }
+        self.open.is_empty()
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use damso_proto::id::RequestId;
+
     use super::*;
+    use crate::runtime::route::{ConnectionId, ShardNo};
 
     const fn row(number: u64) -> OutboxId {
         OutboxId(number)
     }
 
+    const fn route(request: u64) -> Route {
+        let connection = ConnectionId { slot: 0, generation: 0 };
+        Route { shard: ShardNo::new(0), connection, request: RequestId::new(request) }
+    }
+
+    fn done(answers: &[(u64, u64)]) -> Vec<(Route, Outcome)> {
+        let answers = answers.iter();
+        answers.map(|(request, seq)| (route(*request), Ok(Answer::Done(Seq::new(*seq))))).collect()
+    }
+
     #[test]
     fn a_command_is_answered_after_every_shard_and_every_own_log() {
         let mut settling = Settling::default();
-        settling.begin(Seq::new(4), vec![row(1), row(2)], None);
+        settling.begin(Seq::new(4), vec![row(1), row(2)], Some(route(7)));
         settling.applying(Seq::new(4), row(1), 2);
-        assert_eq!(settling.applied(Seq::new(4)), None);
-        assert_eq!(settling.row_done(row(2), true), None);
-        let settled = settling.applied(Seq::new(4)).expect("the last one");
-        assert_eq!(settled.rows, vec![row(1), row(2)]);
-        assert_eq!(settled.outcome, Ok(Answer::Done(Seq::new(4))));
+        assert_eq!(settling.applied(Seq::new(4)), Settled::default());
+        assert_eq!(settling.row_done(row(2), true), Settled::default());
+        let settled = settling.applied(Seq::new(4));
+        assert_eq!(settled, Settled { rows: vec![row(1), row(2)], answers: done(&[(7, 4)]) });
+        assert!(settling.is_empty());
+    }
+
+    #[test]
+    fn who_waits_along_hears_their_own_seq_after_all_that_settled_then() {
+        let mut settling = Settling::default();
+        assert!(!settling.join(Seq::ZERO, route(1)), "nothing settles");
+        settling.begin(Seq::new(4), vec![row(1), row(2)], Some(route(2)));
+        settling.begin(Seq::new(5), vec![row(3)], Some(route(3)));
+        for (request, seq) in [(4, 0), (5, 4), (6, 0)] {
+            assert!(settling.join(Seq::new(seq), route(request)));
+        }
+        settling.begin(Seq::new(6), vec![row(4)], Some(route(7)));
+        assert_eq!(settling.row_done(row(1), true), Settled::default());
+        let later = settling.row_done(row(3), true);
+        assert_eq!(later, Settled { rows: vec![row(3)], answers: done(&[(3, 5)]) });
+        let settled = settling.row_done(row(2), true);
+        let answers = done(&[(2, 4), (4, 0), (5, 4), (6, 0)]);
+        assert_eq!(settled, Settled { rows: vec![row(1), row(2)], answers });
+        assert_eq!(settling.row_done(row(4), true).answers, done(&[(7, 6)]));
         assert!(settling.is_empty());
     }
 
@@ -151,18 +205,19 @@ mod tests {
         settling.begin(Seq::new(1), vec![row(1)], None);
         assert!(settling.extend(row(1), &[row(2)], None));
         assert!(!settling.extend(row(9), &[row(3)], None));
-        assert_eq!(settling.row_done(row(1), true), None);
-        let settled = settling.row_done(row(2), true).expect("both");
-        assert_eq!(settled.rows, vec![row(1), row(2)]);
+        assert_eq!(settling.row_done(row(1), true), Settled::default());
+        assert_eq!(settling.row_done(row(2), true).rows, vec![row(1), row(2)]);
     }
 
     #[test]
     fn a_row_that_could_not_be_stored_stays_and_the_outcome_is_unknown() {
         let mut settling = Settling::default();
-        settling.begin(Seq::new(4), vec![row(1), row(2)], None);
-        assert_eq!(settling.row_done(row(2), false), None);
-        let settled = settling.row_done(row(1), true).expect("the last one");
+        settling.begin(Seq::new(4), vec![row(1), row(2)], Some(route(7)));
+        assert!(settling.join(Seq::ZERO, route(8)));
+        assert_eq!(settling.row_done(row(2), false), Settled::default());
+        let settled = settling.row_done(row(1), true);
         assert_eq!(settled.rows, vec![row(1)]);
-        assert_eq!(settled.outcome, Err(Refusal::OutcomeUnknown));
+        let unknown = [7, 8].map(|request| (route(request), Err(Refusal::OutcomeUnknown)));
+        assert_eq!(settled.answers, unknown);
     }
 }

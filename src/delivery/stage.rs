@@ -90,10 +90,10 @@ pub(super) fn row_key(row: &OutboxRow) -> NewKey {
 }
 
 /// Tells what a settled command leads to.
-pub(super) fn tell_settled(settled: Option<Settled>, told: &mut Vec<Told>) {
-    let Some(settled) = settled else { return };
-    for route in settled.routes {
-        told.push(Told::Answer(route, settled.outcome.clone()));
+pub(super) fn tell_settled(settled: Settled, told: &mut Vec<Told>) {
+    let Settled { rows, answers } = settled;
+    told.extend(answers.into_iter().map(|(route, outcome)| Told::Answer(route, outcome)));
+    if !rows.is_empty() {
+        told.push(Told::Forget(rows));
     }
-    told.push(Told::Forget(settled.rows));
 }

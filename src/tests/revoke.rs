@@ -261,6 +261,40 @@ fn commands_about_members_are_idempotent() {
 }
 
 #[test]
+fn commands_that_meet_hear_each_their_own_seq() {
+    let server = Local::start(&["--shards", "2"]);
+    let (mut alice, _) = Raw::log_in(&server.string("alice"), "a", Default::default());
+    let (_bob, heard) = Raw::log_in(&server.string("bob"), "b", Default::default());
+    let bob_no = number(&heard);
+    let channel = group(&mut alice, &[]);
+    let mut seq = 1;
+    for round in 0..REMOVALS {
+        for command in [add(channel, "bob"), remove(channel, bob_no)] {
+            seq += 1;
+            // Two that mean the same, each with a copy, all on their way at once.
+            let (one, other) = (fresh_key(), fresh_key());
+            let ids = [one, other, one, other]
+                .map(|key| alice.post(command.clone(), key).expect("it goes out"));
+            let mut heard = BTreeMap::new();
+            while heard.len() < ids.len() {
+                let frame = alice.next_frame().expect("an answer");
+                if let Some(Said::Done(done)) = frame.kind {
+                    heard.insert(frame.id, done.seq);
+                }
+            }
+            let [one, other, one_again, other_again] = ids.map(|id| heard[&id]);
+            assert_eq!(
+                (one, other),
+                (one_again, other_again),
+                "round {round}: a copy is told the same"
+            );
+            // They may overtake each other on the way to the channel.
+            assert_eq!((one.min(other), one.max(other)), (0, seq), "round {round}");
+        }
+    }
+}
+
+#[test]
 fn a_group_whose_owner_leaves_goes_to_who_has_been_in_it_longest() {
     let server = Local::start(&["--shards", "2"]);
     let (mut alice, heard) = Raw::log_in(&server.string("alice"), "a", Default::default());

@@ -2,4 +2,5 @@
 
 mod deadline; // what comes too late
 pub(crate) mod kit; // a shard to give work to
+mod repeats; //  commands with nothing to change
 mod replies; //  what a message may answer
