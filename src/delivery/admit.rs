@@ -72,6 +72,8 @@ pub(super) fn row(row: &OutboxRow, keys: &mut KeyWindow) -> Admitted {
         Known::Fresh => Admitted::Yes,
         // A row's first copy is in this very run; the second hears of it afterwards.
         Known::AskStore | Known::Joined => Admitted::Later,
-        Known::Stored(_) | Known::Reused | Known::Crowded => Admitted::Known,
+        Known::Stored(stored) => Admitted::Known(stored.seq),
+        // Rows have no bodies to differ in, and nobody waits for them.
+        Known::Reused | Known::Crowded => Admitted::Known(row.at),
     }
 }

@@ -33,7 +33,7 @@ use crate::model::event::{EncodedEvent, Place};
 use crate::model::limits;
 use crate::model::rights::{self, Kind, Op, RightsChange, RightsDelta};
 use crate::runtime::route::Route;
-use crate::store::directory::{self, OutboxId, OutboxRow};
+use crate::store::directory::{self, Moved, OutboxId, OutboxRow};
 use crate::store::log::{Capabilities, KeyRow, NewEvent, NewKey, Run};
 
 /// See the module's text.
@@ -213,6 +213,7 @@ impl Channel {
             }
         }
         for out in std::mem::take(&mut self.rows_out) {
+            self.stands(&out.row, out.seq);
             // With a change, every shard's word settles it.
             if out.row.change.is_none() {
                 told.push(Told::RowStored(out.settling, out.row.id, true));
@@ -344,7 +345,7 @@ impl Channel {
             match admitted {
                 Admitted::Later => break,
                 Admitted::Answered => drop(self.waiting.pop_front()),
-                Admitted::Known => self.row_known(told),
+                Admitted::Known(seq) => self.row_known(seq, told),
                 Admitted::Yes => {
                     last_id = mint.mint_above(last_id);
                     let place = Place { channel: self.number, seq, id: last_id };
@@ -373,9 +374,18 @@ impl Channel {
     }
 
     /// The row at the front stood in the log already: every shard has met it, or loads it at login.
-    fn row_known(&mut self, told: &mut Vec<Told>) {
+    fn row_known(&mut self, seq: Seq, told: &mut Vec<Told>) {
         if let Some(Work::Row { row, settling }) = self.waiting.pop_front() {
+            self.stands(&row, seq);
             told.push(Told::RowStored(settling, row.id, true));
+        }
+    }
+
+    /// Notes where a command's event stands, if that is not where the directory was promised.
+    fn stands(&mut self, row: &OutboxRow, seq: Seq) {
+        if row.at != Seq::ZERO && row.at != seq {
+            let moved = Moved { channel: self.number, from: row.at, to: seq };
+            self.settling.moved(row.id, moved);
         }
     }
 
@@ -386,10 +396,6 @@ impl Channel {
                 (event, key, Some(route), queued_at, None)
             }
             Work::Row { row, settling } => {
-                debug_assert!(
-                    row.at == Seq::ZERO || row.at == place.seq,
-                    "a command's promised seq"
-                );
                 let (event, key, change) = (row.event.clone(), row_key(&row), row.change.clone());
                 if let Some(change) = &change {
                     self.apply(change, place.seq);

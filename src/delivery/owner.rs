@@ -354,10 +354,10 @@ impl Owned {
                     let Origin { channel: origin, owner } = origin;
                     post.send(owner, Mail::RowStored { origin, row, stored });
                 }
-                Told::Forget(rows) => {
+                Told::Forget(rows, moved) => {
                     let directory = self.tools.directory.clone();
                     // A row that is not forgotten is found again at the next open, and known by its key.
-                    let forget = move || directory.outbox_done(&rows);
+                    let forget = move || directory.outbox_done(&rows, &moved);
                     let _ = self.tools.door.submit(forget, |forgotten| {
                         if let Err(error) = forgotten {
                             tracing::warn!(%error, "settled rows stay in the outbox for now");

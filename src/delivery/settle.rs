@@ -6,6 +6,10 @@
 //!                         -> all done: rows go from the directory, the command is answered
 //! ```
 //!
+//! A command is decided before its event has a place, for the seq that comes next. Another
+//! owner's event may take that one: then the directory is told where the event really stands,
+//! in the transaction that forgets the rows, and so is whoever waits for the command.
+//!
 //! A row whose shards have not all answered stays in the directory's outbox, and is
 //! taken up again when the channel is opened next.
 
@@ -13,13 +17,15 @@ use damso_proto::id::Seq;
 
 use super::mail::{Answer, Outcome, Refusal};
 use crate::runtime::route::Route;
-use crate::store::directory::OutboxId;
+use crate::store::directory::{Moved, OutboxId};
 
 /// What is finished, for the caller to carry out.
 #[derive(Default, Debug, PartialEq, Eq)]
 pub(super) struct Settled {
     /// Rows that the directory may forget.
     pub(super) rows: Vec<OutboxId>,
+    /// Events that stand elsewhere than the directory was promised.
+    pub(super) moved: Vec<Moved>,
     /// Who is answered, and what.
     pub(super) answers: Vec<(Route, Outcome)>,
 }
@@ -40,6 +46,7 @@ struct Batch {
     rows: Vec<OutboxId>,
     /// Rows, of whichever command, that are not known everywhere.
     open: Vec<OutboxId>,
+    moved: Vec<Moved>,
     failed: bool,
     routes: Vec<Route>,
 }
@@ -47,8 +54,8 @@ struct Batch {
 impl Settling {
     /// These rows came from one command, told at `seq`.
     pub(super) fn begin(&mut self, seq: Seq, rows: Vec<OutboxId>, route: Option<Route>) {
-        let open = rows.clone();
-        self.batches.push(Batch { seq, rows, open, failed: false, routes: Vec::from_iter(route) });
+        let (open, moved, routes) = (rows.clone(), Vec::new(), Vec::from_iter(route));
+        self.batches.push(Batch { seq, rows, open, moved, failed: false, routes });
     }
 
     /// A command's further rows settle together with `known`, which settles already. `false`: it
@@ -76,9 +83,18 @@ impl Settling {
         if open.is_empty() {
             return false;
         }
-        let (rows, routes) = (Vec::new(), vec![route]);
-        self.batches.push(Batch { seq, rows, open, failed: false, routes });
+        let (rows, moved, routes) = (Vec::new(), Vec::new(), vec![route]);
+        self.batches.push(Batch { seq, rows, open, moved, failed: false, routes });
         true
+    }
+
+    /// The row's event stands in its log, elsewhere than the directory was promised.
+    pub(super) fn moved(&mut self, row: OutboxId, moved: Moved) {
+        let owners = self.batches.iter_mut().filter(|batch| batch.rows.contains(&row));
+        for batch in owners {
+            batch.seq = moved.to;
+            batch.moved.push(moved);
+        }
     }
 
     /// The row's event leaves for `seq`; each of `shards` has to apply it once it is durable.
@@ -111,9 +127,10 @@ impl Settling {
     pub(super) fn row_done(&mut self, row: OutboxId, stored: bool) -> Settled {
         let mut settled = Settled::default();
         for batch in self.batches.extract_if(.., |batch| batch.close(row, stored)) {
-            let Batch { seq, rows, failed, routes, .. } = batch;
+            let Batch { seq, rows, moved, failed, routes, .. } = batch;
             let outcome = if failed { Err(Refusal::OutcomeUnknown) } else { Ok(Answer::Done(seq)) };
             settled.rows.extend(rows);
+            settled.moved.extend(moved);
             settled.answers.extend(routes.into_iter().map(|route| (route, outcome.clone())));
         }
         settled
@@ -148,7 +165,7 @@ impl Batch {
 
 #[cfg(test)]
 mod tests {
-    use damso_proto::id::RequestId;
+    use damso_proto::id::{ChannelNo, RequestId};
 
     use super::*;
     use crate::runtime::route::{ConnectionId, ShardNo};
@@ -175,7 +192,10 @@ mod tests {
         assert_eq!(settling.applied(Seq::new(4)), Settled::default());
         assert_eq!(settling.row_done(row(2), true), Settled::default());
         let settled = settling.applied(Seq::new(4));
-        assert_eq!(settled, Settled { rows: vec![row(1), row(2)], answers: done(&[(7, 4)]) });
+        assert_eq!(
+            settled,
+            Settled { rows: vec![row(1), row(2)], answers: done(&[(7, 4)]), ..Settled::default() }
+        );
         assert!(settling.is_empty());
     }
 
@@ -191,10 +211,13 @@ mod tests {
         settling.begin(Seq::new(6), vec![row(4)], Some(route(7)));
         assert_eq!(settling.row_done(row(1), true), Settled::default());
         let later = settling.row_done(row(3), true);
-        assert_eq!(later, Settled { rows: vec![row(3)], answers: done(&[(3, 5)]) });
+        assert_eq!(
+            later,
+            Settled { rows: vec![row(3)], answers: done(&[(3, 5)]), ..Settled::default() }
+        );
         let settled = settling.row_done(row(2), true);
         let answers = done(&[(2, 4), (4, 0), (5, 4), (6, 0)]);
-        assert_eq!(settled, Settled { rows: vec![row(1), row(2)], answers });
+        assert_eq!(settled, Settled { rows: vec![row(1), row(2)], answers, ..Settled::default() });
         assert_eq!(settling.row_done(row(4), true).answers, done(&[(7, 6)]));
         assert!(settling.is_empty());
     }
@@ -219,5 +242,16 @@ mod tests {
         assert_eq!(settled.rows, vec![row(1)]);
         let unknown = [7, 8].map(|request| (route(request), Err(Refusal::OutcomeUnknown)));
         assert_eq!(settled.answers, unknown);
+    }
+
+    #[test]
+    fn whoever_waits_hears_where_the_event_stands_and_so_does_the_directory() {
+        let mut settling = Settling::default();
+        settling.begin(Seq::new(4), vec![row(1)], Some(route(7)));
+        let (channel, from, to) = (ChannelNo::new(2), Seq::new(4), Seq::new(6));
+        settling.moved(row(1), Moved { channel, from, to });
+        let settled = settling.row_done(row(1), true);
+        assert_eq!(settled.answers, done(&[(7, 6)]));
+        assert_eq!(settled.moved, [Moved { channel, from, to }]);
     }
 }

@@ -8,7 +8,7 @@ use super::mail::{Answer, Change, Origin, Outcome};
 use super::settle::Settled;
 use crate::model::body::BodyHash;
 use crate::runtime::route::Route;
-use crate::store::directory::{OutboxId, OutboxRow};
+use crate::store::directory::{Moved, OutboxId, OutboxRow};
 use crate::store::log::{KeyRow, NewKey, Run};
 
 /// What the channel waits for.
@@ -48,8 +48,8 @@ pub(super) enum Told {
     Row(Box<OutboxRow>, Origin),
     /// A row stands in its log, or not; its origin waits.
     RowStored(Origin, OutboxId, bool),
-    /// Rows that the directory may forget.
-    Forget(Vec<OutboxId>),
+    /// Rows that the directory may forget, and what of them stands elsewhere than promised.
+    Forget(Vec<OutboxId>, Vec<Moved>),
 }
 
 /// Mints ids above the channel's last one.
@@ -71,8 +71,8 @@ pub(super) enum Admitted {
     Yes,
     /// Its sender has the answer, or will have it with the first copy's.
     Answered,
-    /// A row that is stored already.
-    Known,
+    /// A row that is stored already, there.
+    Known(Seq),
     /// The store, or the outcome of the run, must be known first.
     Later,
 }
@@ -91,9 +91,9 @@ pub(super) fn row_key(row: &OutboxRow) -> NewKey {
 
 /// Tells what a settled command leads to.
 pub(super) fn tell_settled(settled: Settled, told: &mut Vec<Told>) {
-    let Settled { rows, answers } = settled;
+    let Settled { rows, moved, answers } = settled;
     told.extend(answers.into_iter().map(|(route, outcome)| Told::Answer(route, outcome)));
     if !rows.is_empty() {
-        told.push(Told::Forget(rows));
+        told.push(Told::Forget(rows, moved));
     }
 }

@@ -40,6 +40,7 @@ pub struct Door(Arc<Inner>);
 
 #[derive(Debug)]
 enum Inner {
+    Inline(Queue),
     Stepped(Arc<Queue>),
     Pool(Pool),
 }
@@ -90,6 +91,12 @@ impl Door {
         Ok(Self(Arc::new(Inner::Pool(pool))))
     }
 
+    /// A door without threads: the work is done, and its result delivered, within the call.
+    /// For tests that are one thread.
+    pub fn inline() -> Self {
+        Self(Arc::new(Inner::Inline(Queue::new(0))))
+    }
+
     /// A door without threads, and the other side of it: whoever holds that does the work,
     /// in an order that a simulation repeats. At most `waiting_max` jobs wait.
     pub fn stepped(waiting_max: usize) -> (Self, Steps) {
@@ -131,6 +138,10 @@ impl Door {
             let result = job();
             Box::new(move || deliver(result))
         });
+        if let Inner::Inline(_) = &*self.0 {
+            run(job).into_iter().for_each(|deliver| deliver());
+            return Ok(());
+        }
         if self.queue().push(job) { Ok(()) } else { Err(DoorError::Full) }
     }
 
@@ -146,6 +157,7 @@ impl Door {
 
     fn queue(&self) -> &Queue {
         match &*self.0 {
+            Inner::Inline(queue) => queue,
             Inner::Stepped(queue) => queue,
             Inner::Pool(pool) => &pool.queue,
         }
@@ -313,9 +325,10 @@ mod tests {
 
     #[test]
     fn a_panic_is_an_error_of_its_caller_alone() {
-        let door = Door::new("test", 1, 8).unwrap();
-        assert_eq!(wait(door.call(|| panic!("on purpose"))), Err::<(), _>(DoorError::Panicked));
-        assert_eq!(wait(door.call(|| 1)), Ok(1), "the thread lives on");
+        for door in [Door::new("test", 1, 8).unwrap(), Door::inline()] {
+            assert_eq!(wait(door.call(|| panic!("on purpose"))), Err::<(), _>(DoorError::Panicked));
+            assert_eq!(wait(door.call(|| 1)), Ok(1), "the thread lives on");
+        }
     }
 
     #[test]

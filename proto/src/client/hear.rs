@@ -152,6 +152,10 @@ impl Replica {
         let (copies, inbox, early) = (&mut self.copies, &mut self.inbox, &mut self.early_total);
         let Some(copy) = copy_of(copies, channel, self.epoch_new) else { return };
         let is_new = seq > copy.have;
+        // The channel's own word: nothing follows it, whenever one's own log says the same.
+        if is_new && self.user.is_some_and(|user| removes(&event, user)) {
+            copy.ending = Some(seq);
+        }
         copy.event(event, inbox, early);
         self.finish(channel);
         self.follow(what.filter(|_| is_new));
@@ -210,7 +214,10 @@ impl Replica {
     fn forget(&mut self, channel: ChannelNo) {
         if let Some(mut copy) = self.copies.remove(&channel) {
             copy.release(&mut self.early_total);
-            self.inbox.push(News::Gone { channel });
+            // Of one without a place, the app was told nothing.
+            if copy.placed {
+                self.inbox.push(News::Gone { channel });
+            }
         }
         self.lacking.remove(&channel);
     }
@@ -388,6 +395,16 @@ impl Replica {
     fn tell(&mut self, channel: ChannelNo, left: Left, outcome: SendOutcome) {
         let Left { ticket, key, .. } = left;
         self.told.push_back(Told::Sent { channel, ticket, key, outcome });
+    }
+}
+
+/// Whether this is the event by which `user` left or was removed.
+fn removes(event: &wire::Event, user: UserNo) -> bool {
+    let Some(Content::System(wire::System { what })) = &event.content else { return false };
+    match what {
+        Some(What::MemberRemoved(removed)) => removed.member == user.get(),
+        Some(What::MemberLeft(left)) => left.member == user.get(),
+        _ => false,
     }
 }
 

@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::reads;
 use super::rows::{number, stored, write_change};
-use super::seam::{Command, DirectoryError, Done, Options, OutboxId, OutboxRow, User};
+use super::seam::{Command, DirectoryError, Done, Moved, Options, OutboxId, OutboxRow, User};
 use crate::model::rights::{Kind, Op, RightsChange, RightsDelta, Role, authorise};
 use crate::model::{limits, system};
 use crate::runtime::random::Random;
@@ -44,10 +44,21 @@ pub(super) fn find_or_make_user(db: &Connection, uid: &Uid, now_ms: u64) -> Resu
     Ok(User { number: UserNo::new(user), uid: uid.clone() })
 }
 
-pub(super) fn outbox_done(db: &Connection, ids: &[OutboxId]) -> Result<()> {
+pub(super) fn outbox_done(db: &Connection, ids: &[OutboxId], moved: &[Moved]) -> Result<()> {
     let mut delete = db.prepare_cached("DELETE FROM outbox WHERE id = ?1")?;
     for id in ids {
         delete.execute([stored(id.0)])?;
+    }
+    // From the highest down: one may have moved to where the next one was to be.
+    let mut moved = moved.to_vec();
+    moved.sort_unstable_by_key(|moved| std::cmp::Reverse(moved.from));
+    for Moved { channel, from, to } in moved {
+        let place = params![stored(channel.get()), stored(from.get()), stored(to.get())];
+        let sql = "UPDATE members SET from_seq = ?3 WHERE channel = ?1 AND from_seq = ?2";
+        db.prepare_cached(sql)?.execute(place)?;
+        // Reads all of the window; two owners of one channel are as rare as that is slow.
+        let sql = "UPDATE commands SET seq = ?3 WHERE channel = ?1 AND seq = ?2";
+        db.prepare_cached(sql)?.execute(place)?;
     }
     Ok(())
 }

@@ -6,8 +6,8 @@ use damso_proto::id::{ChannelNo, Key, Seq, Uid, UserNo};
 use damso_proto::wire;
 
 use super::{
-    Command, Directory, DirectoryError, Done, Member, Options, OutboxId, OutboxRow, Provision,
-    Sqlite,
+    Command, Directory, DirectoryError, Done, Member, Moved, Options, OutboxId, OutboxRow,
+    Provision, Sqlite,
 };
 use crate::model::body::BodyHash;
 use crate::model::rights::{Denied, Kind, RightsChange, RightsDelta, Role};
@@ -351,9 +351,29 @@ fn owed_events_stay_until_they_are_done_and_keep_their_order() {
         let own = directory.channel(ChannelNo::self_of(p(3))).unwrap().unwrap();
         assert_eq!((own.kind, own.pending.len()), (Kind::Personal, 1));
         assert!(directory.channel(ChannelNo::self_of(p(77))).unwrap().is_none());
-        directory.outbox_done(&[of_group[0].id, OutboxId(12_345)]).unwrap();
-        directory.outbox_done(&[of_group[0].id]).unwrap();
+        directory.outbox_done(&[of_group[0].id, OutboxId(12_345)], &[]).unwrap();
+        directory.outbox_done(&[of_group[0].id], &[]).unwrap();
         assert_eq!(directory.outbox_of(group).unwrap(), of_group[1..]);
+    });
+}
+
+#[test]
+fn what_was_decided_for_a_seq_that_another_event_took_is_set_right() {
+    every_engine(|world| {
+        let directory = &world.directory;
+        let group = world.group(1, 1, &[2]);
+        let third = directory.add_member(&command(2, 1), group, p(3), seq(5)).unwrap();
+        let fourth = directory.add_member(&command(3, 1), group, p(4), seq(6)).unwrap();
+        let rows: Vec<_> = third.rows.iter().chain(&fourth.rows).map(|row| row.id).collect();
+        let to = |from, to| Moved { channel: group, from: seq(from), to: seq(to) };
+        directory.outbox_done(&rows, &[to(5, 6), to(6, 9)]).unwrap();
+        let members = directory.channel(group).unwrap().unwrap().members;
+        let from: Vec<_> = members.iter().map(|member| member.from.get()).collect();
+        assert_eq!(from, [1, 1, 6, 9]);
+        let again = |key, user, at| {
+            directory.add_member(&command(key, 1), group, p(user), seq(at)).unwrap().seq
+        };
+        assert_eq!((again(2, 3, 20), again(3, 4, 20)), (seq(6), seq(9)));
     });
 }
 

@@ -24,7 +24,7 @@ mod contract; // the laws of every engine
 mod membership; // random commands against a model, and reopened files
 
 pub use seam::{
-    Channel, Command, Directory, DirectoryError, Done, Member, Membership, Options, OutboxId,
-    OutboxRow, Provision, User,
+    Channel, Command, Directory, DirectoryError, Done, Member, Membership, Moved, Options,
+    OutboxId, OutboxRow, Provision, User,
 };
 pub use sqlite::Sqlite;

@@ -162,11 +162,24 @@ pub trait Directory: Send + Sync {
     /// [`DirectoryError::Engine`]; asking again is safe.
     fn outbox_of(&self, channel: ChannelNo) -> Result<Vec<OutboxRow>, DirectoryError>;
 
-    /// Forgets events that are in their logs and known to every shard.
+    /// Forgets events that are in their logs and known to every shard. What was decided for a
+    /// seq that another owner's event took is set right with it: the first seq that a member
+    /// may see, and what a repeated command is answered.
     ///
     /// # Errors
     /// [`DirectoryError::Engine`]; doing it again, or later, is safe.
-    fn outbox_done(&self, ids: &[OutboxId]) -> Result<(), DirectoryError>;
+    fn outbox_done(&self, ids: &[OutboxId], moved: &[Moved]) -> Result<(), DirectoryError>;
+}
+
+/// A command's event that stands elsewhere than the command was decided for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Moved {
+    /// The channel.
+    pub channel: ChannelNo,
+    /// The seq that was promised.
+    pub from: Seq,
+    /// The seq that it has.
+    pub to: Seq,
 }
 
 /// Whether a valid token of an unknown person makes the person.

@@ -15,8 +15,8 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::commands::{self, Work};
 use super::seam::{
-    Channel, Command, Directory, DirectoryError, Done, Member, Membership, Options, OutboxId,
-    OutboxRow, User,
+    Channel, Command, Directory, DirectoryError, Done, Member, Membership, Moved, Options,
+    OutboxId, OutboxRow, User,
 };
 use super::{reads, schema};
 use crate::runtime::private_file;
@@ -216,8 +216,8 @@ impl Directory for Sqlite {
         self.read(|db| reads::outbox_of(db, channel))
     }
 
-    fn outbox_done(&self, ids: &[OutboxId]) -> Result<()> {
-        self.write(|db| commands::outbox_done(db, ids))
+    fn outbox_done(&self, ids: &[OutboxId], moved: &[Moved]) -> Result<()> {
+        self.write(|db| commands::outbox_done(db, ids, moved))
     }
 }
 

@@ -103,6 +103,18 @@ fn a_removal_that_is_told_after_the_return_repeats_nothing() {
 }
 
 #[test]
+fn the_channels_own_word_ends_it_before_ones_own_log_does() {
+    let mut world = online(12);
+    world.server.mood = Mood { own_lags: true, ..Mood::default() };
+    let removed = wire::system::MemberRemoved { by: USER + 1, member: USER };
+    let what = Some(wire::system::What::MemberRemoved(removed));
+    world.server.append(14, 0, Content::System(wire::System { what }));
+    moments(&mut world);
+    let gone = News::Gone { channel: ChannelNo::new(14) };
+    assert_eq!((&*world.taken[&14], &*world.others), (&[1, 2][..], &[gone][..]));
+}
+
+#[test]
 fn a_restored_history_takes_back_what_never_happened() {
     let mut world = online(5);
     for _ in 0..4 {
