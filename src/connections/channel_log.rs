@@ -24,7 +24,8 @@ pub enum Start {
     /// This event is the first to be sent.
     At(Seq),
     /// Not yet: events are kept for it until [`super::Connections::start`] says where it begins.
-    Waiting,
+    /// Nothing before this one is ever sent, wherever that is.
+    Waiting(Seq),
 }
 
 /// What became of an event.
@@ -138,9 +139,9 @@ impl ChannelLog {
     pub(super) fn join(&mut self, slot: u32, place: u32, start: Start) -> usize {
         let mut cursor = match start {
             Start::At(seq) => Cursor::new(seq.prev()),
-            Start::Waiting => Cursor::new(self.head.unwrap_or_default()),
+            Start::Waiting(first) => Cursor::new(first.prev().max(self.head())),
         };
-        if start == Start::Waiting {
+        if matches!(start, Start::Waiting(_)) {
             cursor.0 |= WAITING;
             self.waiting += 1;
         }
@@ -212,7 +213,8 @@ impl ChannelLog {
         if follows { Appended::Yes } else { Appended::Gap }
     }
 
-    /// Starts a waiting cursor, with `seq` as its first event. One that has started goes on.
+    /// Starts a waiting cursor, with `seq` as its first event, or a later one that it joined with.
+    /// One that has started goes on.
     pub(super) fn start(&mut self, index: usize, seq: Seq) {
         let head = self.head;
         let member = &mut self.members[index];
@@ -221,7 +223,8 @@ impl ChannelLog {
         }
         self.waiting -= 1;
         member.cursor.0 &= !WAITING;
-        member.cursor.move_to(seq.prev());
+        let before = member.cursor.seq().max(seq.prev());
+        member.cursor.move_to(before);
         if self.news.is_some() || head.is_some_and(|head| seq <= head) {
             self.again(index);
         }

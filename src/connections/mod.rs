@@ -33,7 +33,7 @@ mod table; //         slots with generations
 mod wire; //          one socket with its TLS state
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use channel_log::{Appended, Start};
 pub use memory_socket::{Cable, End, MemorySocket};

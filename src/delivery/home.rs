@@ -5,8 +5,17 @@
 //! fall between reading and listening. A change is applied in the same order as the
 //! events: an added person joins before the event that tells it, a removed one gets
 //! that event and nothing after it.
+//!
+//! A connection comes in three steps, and each change falls into exactly one of them:
+//!
+//! ```text
+//! arrive ------------> enter ----------------------> told
+//!    in the list that        joined, and held back        live at once
+//!    it enters with          until the list is told
+//! ```
 
 use damso_proto::id::{ChannelNo, Seq, UserNo};
+use damso_proto::time::Moment;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
@@ -38,10 +47,26 @@ pub(super) struct Homes {
 }
 
 struct Home {
-    connections: Vec<ConnectionId>,
+    connections: Vec<Here>,
     /// Sorted by channel.
     memberships: Vec<Membership>,
     loading: Option<(LoadTicket, Vec<Passed>)>,
+}
+
+/// A connection of a person who is here.
+struct Here {
+    id: ConnectionId,
+    stage: Stage,
+}
+
+/// How far a connection has come.
+enum Stage {
+    /// It is in no channel log yet.
+    Arrived,
+    /// It is being told what it entered with. Channels added since then, each with its first seq.
+    Entered(Vec<(ChannelNo, Seq)>),
+    /// It knows what its person is in.
+    Told,
 }
 
 /// A change that passed while the directory was being read.
@@ -64,7 +89,7 @@ impl Homes {
         if home.connections.len() >= limits::CONNECTIONS_PER_USER_MAX {
             return Arrival::TooMany;
         }
-        home.connections.push(connection);
+        home.connections.push(Here { id: connection, stage: Stage::Arrived });
         match &home.loading {
             Some((ticket, _)) => Arrival::Load(*ticket),
             None => Arrival::Known,
@@ -107,6 +132,44 @@ impl Homes {
         })
     }
 
+    /// Joins a connection to everything that its person is in, all cursors waiting, and returns
+    /// that: a change before this is in it, a change after it comes live. `None`: not here, or
+    /// still loading.
+    pub(super) fn enter(
+        &mut self,
+        user: UserNo,
+        connection: ConnectionId,
+        connections: &mut Connections,
+    ) -> Option<Vec<Membership>> {
+        let home = self.people.get_mut(&user).filter(|home| home.loading.is_none())?;
+        let here = home.connections.iter_mut().find(|here| here.id == connection)?;
+        here.stage = Stage::Entered(Vec::new());
+        let mut list = vec![own_log(user)];
+        list.extend_from_slice(&home.memberships);
+        for membership in &list {
+            connections.join(membership.channel, connection, Start::Waiting(membership.from));
+        }
+        Some(list)
+    }
+
+    /// The connection was told what it entered with: channels added since then go live.
+    pub(super) fn told(
+        &mut self,
+        user: UserNo,
+        connection: ConnectionId,
+        connections: &mut Connections,
+        now: Moment,
+    ) {
+        let home = self.people.get_mut(&user);
+        let here = home.and_then(|home| home.connections.iter_mut().find(|it| it.id == connection));
+        let Some(here) = here else { return };
+        if let Stage::Entered(added) = std::mem::replace(&mut here.stage, Stage::Told) {
+            for (channel, seq) in added {
+                connections.start(channel, connection, seq, now);
+            }
+        }
+    }
+
     /// A connection ends: it leaves every channel log; the last one takes the person along.
     pub(super) fn depart(
         &mut self,
@@ -115,7 +178,7 @@ impl Homes {
         connections: &mut Connections,
     ) {
         let Some(home) = self.people.get_mut(&user) else { return };
-        home.connections.retain(|other| *other != connection);
+        home.connections.retain(|other| other.id != connection);
         for membership in &home.memberships {
             connections.leave(membership.channel, connection);
         }
@@ -125,7 +188,9 @@ impl Homes {
         }
     }
 
-    /// Before the event at `seq` is appended: added people join, so that they get it.
+    /// Before the event at `seq` is appended: added people join, so that they get it. A connection
+    /// that is being told what it entered with gets it after that, or what it is told of this
+    /// channel would contradict what it has heard.
     pub(super) fn before(
         &mut self,
         (channel, seq): (ChannelNo, Seq),
@@ -134,8 +199,15 @@ impl Homes {
     ) {
         self.each(channel, seq, change, |home, passed, was| {
             if matches!(passed.delta, RightsDelta::Added(..)) && !was {
-                for connection in &home.connections {
-                    connections.join(channel, *connection, Start::At(seq));
+                for Here { id, stage } in &mut home.connections {
+                    match stage {
+                        Stage::Arrived => {}
+                        Stage::Entered(added) => {
+                            connections.join(channel, *id, Start::Waiting(seq));
+                            added.push((channel, seq));
+                        }
+                        Stage::Told => connections.join(channel, *id, Start::At(seq)),
+                    }
                 }
             }
         });
@@ -150,8 +222,8 @@ impl Homes {
     ) {
         for delta in &change.people {
             let RightsDelta::Removed(user) = *delta else { continue };
-            for connection in self.people.get(&user).map_or(&[][..], |home| &home.connections) {
-                connections.stop_after(channel, *connection, seq);
+            for here in self.people.get(&user).map_or(&[][..], |home| &home.connections) {
+                connections.stop_after(channel, here.id, seq);
             }
         }
     }
@@ -166,7 +238,7 @@ impl Homes {
         channel: ChannelNo,
         seq: Seq,
         change: &RightsChange,
-        mut joined: impl FnMut(&Home, &Passed, bool),
+        mut joined: impl FnMut(&mut Home, &Passed, bool),
     ) {
         for delta in &change.people {
             let Some(home) = self.people.get_mut(&delta.user()) else { continue };

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use damso_proto::id::{ChannelNo, UserNo};
 use damso_proto::time::Moment;
 
-use super::home::{Arrival, Homes, LoadTicket, own_log};
+use super::home::{Arrival, Homes, LoadTicket};
 use super::mail::{Answer, Mail, Membership, Outcome, Work};
 use super::owner::{Owned, Tools};
 use super::post::{Mailboxes, Post};
@@ -83,6 +83,20 @@ impl Delivery {
         self.homes.loaded(user, ticket, read);
     }
 
+    /// Joins a connection to the log of everything that its person is in, all cursors waiting, and
+    /// returns that list, their own log first. A change of rights that passed before is in it; one
+    /// that passes later comes live, once [`Delivery::told`] was called. `None`: the connection is
+    /// gone, or its person's channels are still being read.
+    pub fn enter(&mut self, user: UserNo, connection: ConnectionId) -> Option<Vec<Membership>> {
+        self.homes.enter(user, connection, &mut self.connections)
+    }
+
+    /// The connection was told all of the list that it entered with.
+    pub fn told(&mut self, user: UserNo, connection: ConnectionId) {
+        let now = self.tools.clock.now();
+        self.homes.told(user, connection, &mut self.connections, now);
+    }
+
     /// A connection ended: out of every table.
     pub fn depart(&mut self, user: UserNo, connection: ConnectionId) {
         self.homes.depart(user, connection, &mut self.connections);
@@ -97,11 +111,6 @@ impl Delivery {
     /// A person's membership, as of the last change that passed.
     pub fn membership(&self, user: UserNo, channel: ChannelNo) -> Option<Membership> {
         self.homes.membership(user, channel)
-    }
-
-    /// A person's membership in their own log.
-    pub fn own_log(user: UserNo) -> Membership {
-        own_log(user)
     }
 
     /// People here, channels ordered here.

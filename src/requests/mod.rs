@@ -25,6 +25,6 @@ pub use envelope::Envelope;
 pub use floors::{Actor, Floors, Waiting};
 pub use outcome::outcomes;
 pub use refusal::Refusal;
-pub use resume::{Cursor, Cursors, Plan, Replay, memberships, plan, replay};
+pub use resume::{Cursor, Cursors, Plan, Replay, Visible, memberships, plan, replay};
 pub use send::send;
 pub use table::{Reply, Row, handle, row};

@@ -15,7 +15,7 @@ use hashbrown::HashSet;
 use super::channels::info;
 use super::floors::{Actor, Floors};
 use super::refusal::Refusal;
-use crate::delivery::{Delivery, Membership};
+use crate::delivery::Membership;
 use crate::model::deadline::Deadline;
 use crate::model::limits;
 use crate::store::directory;
@@ -42,8 +42,10 @@ pub struct Cursor {
 /// How the device's channels stand.
 #[derive(Debug, Default)]
 pub struct Plan {
-    /// Up to date: live from this seq on.
+    /// Up to date: live from this seq on. The person's own log is not among them.
     pub current: Vec<(ChannelNo, Seq)>,
+    /// The person's own log is live from this seq on, once all else is told.
+    pub own: Seq,
     /// To be told, in this order.
     pub replays: Vec<Replay>,
     /// Channels that the person is in, their own log not counted.
@@ -57,8 +59,17 @@ pub struct Replay {
     pub standing: wire::Standing,
     /// Whether the events `from..=to` of the standing follow.
     pub events: bool,
-    /// Live from this seq on, once that is written. `None`: not the person's channel.
-    pub live: Option<Seq>,
+    /// What the person may see, as the plan was made. `None`: not their channel.
+    pub visible: Option<Visible>,
+}
+
+/// What a person may see of a channel.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Visible {
+    /// The first seq. Whoever was removed and added again since sees another one.
+    pub from: Seq,
+    /// Live from this seq on, once what was missed is written.
+    pub live: Seq,
 }
 
 /// Reads what a person is in, for their home shard.
@@ -76,17 +87,16 @@ pub async fn memberships(actor: Actor, floors: &Floors) -> Result<Vec<Membership
     Ok(memberships.collect())
 }
 
-/// Compares cursors with committed heads.
+/// Compares cursors with committed heads, for what a connection entered with.
 ///
 /// # Errors
 /// [`Refusal::Store`], [`Refusal::Directory`]: retry is safe.
-pub async fn plan(actor: Actor, cursors: Cursors, floors: &Floors) -> Result<Plan, Refusal> {
-    let memberships = {
-        let delivery = floors.delivery.borrow();
-        let mut memberships = vec![Delivery::own_log(actor.user)];
-        memberships.extend_from_slice(delivery.memberships(actor.user).unwrap_or_default());
-        memberships
-    };
+pub async fn plan(
+    actor: Actor,
+    memberships: Vec<Membership>,
+    cursors: Cursors,
+    floors: &Floors,
+) -> Result<Plan, Refusal> {
     let (log, directory) = (floors.log.clone(), floors.directory.clone());
     floors
         .behind_door(Deadline::NONE, move || {
@@ -149,11 +159,16 @@ fn compare(memberships: &[Membership], heads: &[Head], cursors: &Cursors) -> Pla
     let mut plan = Plan::default();
     let mut replays: Vec<(Head, Replay)> = Vec::new();
     for (membership, head) in memberships.iter().zip(heads) {
-        plan.channels += u32::from(membership.channel.self_user().is_none());
+        let own = membership.channel.self_user().is_some();
+        plan.channels += u32::from(!own);
+        if own {
+            plan.own = head.seq.next();
+        }
         let had = cursors.seqs.binary_search_by_key(&membership.channel, |had| had.channel);
         let had = had.ok().and_then(|at| cursors.seqs.get(at)).copied();
         match stand(membership, head, had) {
             Some(replay) => replays.push((*head, replay)),
+            None if own => {}
             None => plan.current.push((membership.channel, head.seq.next())),
         }
     }
@@ -172,7 +187,7 @@ fn compare(memberships: &[Membership], heads: &[Head], cursors: &Cursors) -> Pla
             ..Default::default()
         },
         events: false,
-        live: None,
+        visible: None,
     });
     plan.replays = replays.into_iter().map(|(_, replay)| replay).chain(gone).collect();
     plan
@@ -189,12 +204,12 @@ fn stand(membership: &Membership, head: &Head, had: Option<Cursor>) -> Option<Re
         head: head.seq.get(),
         info: None,
     };
-    let live = Some(head.seq.next());
+    let visible = Some(Visible { from: membership.from, live: head.seq.next() });
     let Some(Cursor { seq: had, epoch, .. }) = had else {
         let newest = Seq::new(head.seq.get().saturating_sub(limits::NEW_TAIL_EVENTS - 1));
         let from = newest.max(first);
         let state = standing(State::New, from, head.seq);
-        return Some(Replay { standing: state, events: from <= head.seq, live });
+        return Some(Replay { standing: state, events: from <= head.seq, visible });
     };
     // A cursor of an earlier epoch is valid only below that of the restore.
     let valid = if epoch < head.epoch && epoch != Epoch::default() {
@@ -205,7 +220,7 @@ fn stand(membership: &Membership, head: &Head, had: Option<Cursor>) -> Option<Re
     if had > valid {
         let state = standing(State::RolledBack, Seq::ZERO, valid);
         tracing::error!(channel = %membership.channel, %had, %valid, "a device holds what history lacks");
-        return Some(Replay { standing: state, events: false, live });
+        return Some(Replay { standing: state, events: false, visible });
     }
     let from = had.next().max(membership.from);
     if from > head.seq {
@@ -213,11 +228,11 @@ fn stand(membership: &Membership, head: &Head, had: Option<Cursor>) -> Option<Re
     }
     if from < head.floor {
         let state = standing(State::FloorRaised, head.floor, head.seq);
-        return Some(Replay { standing: state, events: false, live });
+        return Some(Replay { standing: state, events: false, visible });
     }
     let few = head.seq.get() - from.get() < limits::TAIL_EVENTS_MAX;
     let state = if few { State::Tail } else { State::Behind };
-    Some(Replay { standing: standing(state, from, head.seq), events: few, live })
+    Some(Replay { standing: standing(state, from, head.seq), events: few, visible })
 }
 
 fn all_memberships(

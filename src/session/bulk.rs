@@ -111,13 +111,8 @@ fn split_page(page: wire::Page) -> Vec<wire::Page> {
 }
 
 impl Shard {
-    /// Waits until the bulk lane is free, then hands it `bytes`.
-    pub(super) async fn bulk(
-        &self,
-        to: ConnectionId,
-        bytes: Bytes,
-        then: Vec<(ChannelNo, Seq)>,
-    ) -> Result<(), Gone> {
+    /// Waits until everything that the bulk lane was handed is with the socket.
+    pub(super) async fn bulk_free(&self, to: ConnectionId) -> Result<(), Gone> {
         poll_fn(|context| {
             let Some(()) = self.with_session(to, |_| ()) else { return Poll::Ready(Err(Gone)) };
             if self.floors().delivery.borrow().connections.bulk_free(to) {
@@ -126,7 +121,17 @@ impl Shard {
             self.with_session(to, |session| session.bulk.push(context.waker().clone()));
             Poll::Pending
         })
-        .await?;
+        .await
+    }
+
+    /// Waits until the bulk lane is free, then hands it `bytes`.
+    pub(super) async fn bulk(
+        &self,
+        to: ConnectionId,
+        bytes: Bytes,
+        then: Vec<(ChannelNo, Seq)>,
+    ) -> Result<(), Gone> {
+        self.bulk_free(to).await?;
         self.floors().delivery.borrow_mut().connections.bulk(to, bytes, then);
         self.kick();
         Ok(())

@@ -1,7 +1,8 @@
 //! Standings and missed events for a device that comes back: one round trip.
 //!
 //! ```text
-//! enter every channel log (waiting) -> read heads -> tell -> each log goes live behind its replay
+//! enter every channel log (waiting) -> read heads -> tell -> each log goes live behind its replay,
+//! one's own log and channels added meanwhile behind Resumed
 //! ```
 
 use std::rc::Rc;
@@ -16,12 +17,11 @@ use super::bulk::{Chunks, Gone};
 use super::reply;
 use super::shard::Shard;
 use super::table::Resuming;
-use crate::connections::Start;
 use crate::delivery::Arrival;
 use crate::model::deadline::Deadline;
 use crate::model::event::EncodedEvent;
 use crate::model::limits;
-use crate::requests::{self, Actor, Plan, Refusal, Replay};
+use crate::requests::{self, Actor, Plan, Refusal, Replay, Visible};
 use crate::runtime::route::ConnectionId;
 
 /// Why a resume ended early.
@@ -71,7 +71,8 @@ async fn answer(
         let read = requests::memberships(Actor { user }, floors).await?;
         floors.delivery.borrow_mut().loaded(user, ticket, read);
     }
-    enter(shard, id, user)?;
+    // From here on every change of the person's channels is either in this list or comes live.
+    let entered = floors.delivery.borrow_mut().enter(user, id).ok_or(Broken::Gone)?;
 
     let mut chunks = Chunks::new(shard.clone(), id);
     for pending in resuming.pending.chunks(limits::OUTCOMES_MAX) {
@@ -79,7 +80,7 @@ async fn answer(
         let outcomes = requests::outcomes(actor, pending, Deadline::NONE, floors).await?;
         chunks.push(&reply::unasked(Kind::Outcomes(outcomes))).await?;
     }
-    let plan = requests::plan(Actor { user }, resuming.cursors, floors).await?;
+    let plan = requests::plan(Actor { user }, entered, resuming.cursors, floors).await?;
     {
         let now = floors.clock.now();
         let mut delivery = floors.delivery.borrow_mut();
@@ -87,33 +88,23 @@ async fn answer(
             delivery.connections.start(*channel, id, *seq, now);
         }
     }
-    let channels = plan.channels;
-    tell(shard, user, plan, &mut chunks).await?;
+    let (channels, own) = (plan.channels, plan.own);
+    tell(shard, (id, user), plan, &mut chunks).await?;
     let resumed = wire::Resumed { channels };
     chunks.push(&reply::unasked(Kind::Resumed(resumed))).await?;
+    // What changed meanwhile is heard of behind all that was told, or the two would contradict.
+    chunks.then_live(ChannelNo::self_of(user), own);
     chunks.flush().await?;
-    Ok(())
-}
-
-/// Enters the connection in every channel log of its person, before anything is read.
-fn enter(shard: &Shard, id: ConnectionId, user: UserNo) -> Result<(), Broken> {
-    let mut delivery = shard.floors().delivery.borrow_mut();
-    if !delivery.connections.contains(id) {
-        return Err(Broken::Gone);
-    }
-    let memberships = delivery.memberships(user).ok_or(Broken::Gone)?;
-    let mut channels = vec![ChannelNo::self_of(user)];
-    channels.extend(memberships.iter().map(|membership| membership.channel));
-    for channel in channels {
-        delivery.connections.join(channel, id, Start::Waiting);
-    }
+    shard.bulk_free(id).await?;
+    floors.delivery.borrow_mut().told(user, id);
+    shard.kick();
     Ok(())
 }
 
 /// Tells standings in order, each with its events, until the budget is used up; the rest is behind.
 async fn tell(
     shard: &Rc<Shard>,
-    user: UserNo,
+    to: (ConnectionId, UserNo),
     plan: Plan,
     chunks: &mut Chunks,
 ) -> Result<(), Broken> {
@@ -140,7 +131,7 @@ async fn tell(
             });
             let bytes: usize = frames.iter().flatten().map(Bytes::len).sum();
             budget = budget.saturating_sub(bytes);
-            tell_one(shard, user, replay, frames, chunks).await?;
+            tell_one(shard, to, replay, frames, chunks).await?;
         }
     }
     Ok(())
@@ -148,21 +139,17 @@ async fn tell(
 
 async fn tell_one(
     shard: &Shard,
-    user: UserNo,
+    (id, user): (ConnectionId, UserNo),
     replay: &mut Replay,
     frames: Option<Vec<Bytes>>,
     chunks: &mut Chunks,
 ) -> Result<(), Broken> {
     let channel = ChannelNo::new(replay.standing.channel);
-    // The person may have been removed since the plan was made.
-    let mine = shard.floors().delivery.borrow().membership(user, channel).is_some();
-    if !mine {
-        let state = State::Gone.into();
-        let channel = channel.get();
-        replay.standing = wire::Standing { channel, state, ..Default::default() };
-        chunks.push(&reply::unasked(Kind::Standing(replay.standing.clone()))).await?;
-        return Ok(());
-    }
+    let Some(visible) = still_visible(shard, id, user, replay) else {
+        let (channel, state) = (channel.get(), State::Gone.into());
+        let standing = wire::Standing { channel, state, ..Default::default() };
+        return Ok(chunks.push(&reply::unasked(Kind::Standing(standing))).await?);
+    };
     if replay.events && frames.is_none() {
         without_events(&mut replay.standing);
     }
@@ -170,10 +157,28 @@ async fn tell_one(
     for frame in frames.into_iter().flatten() {
         chunks.push(&frame).await?;
     }
-    if let Some(seq) = replay.live {
-        chunks.then_live(channel, seq);
+    if channel != ChannelNo::self_of(user) {
+        chunks.then_live(channel, visible.live);
     }
     Ok(())
+}
+
+/// What the person sees of a channel, if it is what they saw when the plan was made. They may have
+/// been removed since, or even added again: that is another stretch, which is heard of live.
+fn still_visible(
+    shard: &Shard,
+    id: ConnectionId,
+    user: UserNo,
+    replay: &Replay,
+) -> Option<Visible> {
+    let channel = ChannelNo::new(replay.standing.channel);
+    let mut delivery = shard.floors().delivery.borrow_mut();
+    let now = delivery.membership(user, channel);
+    if now.is_none() {
+        // Nobody would start its cursor, which would hold events for ever.
+        delivery.connections.leave(channel, id);
+    }
+    replay.visible.filter(|planned| now.is_some_and(|now| now.from == planned.from))
 }
 
 /// The events do not come along: the device reads them from history.

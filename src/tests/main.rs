@@ -1,6 +1,7 @@
 //! Laws of the whole server, told by behaviour and by its source: real processes, real
 //! sockets, real TLS.
 
+mod arrive; // who comes while their channels change
 mod away; //    who was away gets exactly what they missed, in one round trip
 mod crash; //   nothing is lost when the process is killed
 mod crash_fleet; // people who chat on, whatever happens to the server

@@ -20,11 +20,11 @@ use crate::model::event::EncodedEvent;
 use crate::runtime::route::{ConnectionId, ShardNo};
 
 /// Bytes that a line holds unless a test says otherwise.
-pub(super) const ROOMY: usize = 1 << 20;
+pub(crate) const ROOMY: usize = 1 << 20;
 
 /// What a client was sent, as far as the tests care.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Got {
+pub(crate) enum Got {
     Event(u64, u64),
     Behind(u64, u64, u64),
     /// A frame with this request id.
@@ -53,7 +53,7 @@ pub(super) fn configs() -> &'static (Arc<ServerConfig>, Arc<ClientConfig>) {
 }
 
 /// A client on the other end of a line.
-pub(super) struct Client {
+pub(crate) struct Client {
     pub(super) socket: MemorySocket,
     pub(super) tls: ClientConnection,
     pub(super) cable: Cable,
@@ -72,7 +72,7 @@ impl Client {
     }
 
     /// A client whose handshake is over.
-    pub(super) fn connected(capacity: usize) -> (Wire, Self) {
+    pub(crate) fn connected(capacity: usize) -> (Wire, Self) {
         let (mut wire, mut client) = Self::new(capacity);
         let mut scratch = Scratch::default();
         while !(wire.handshaken() && wire.is_drained() && !client.tls.is_handshaking()) {
@@ -121,7 +121,7 @@ impl Client {
     }
 
     /// Frames that came since the last call. Half a frame stays.
-    pub(super) fn got(&mut self) -> Vec<Got> {
+    pub(crate) fn got(&mut self) -> Vec<Got> {
         self.pump();
         let mut rest = self.plain.as_slice();
         let mut got = Vec::new();

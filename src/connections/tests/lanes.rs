@@ -47,7 +47,7 @@ fn live_events_follow_their_replay() {
         let mut shard = Shard::new(Options::default());
         let client = shard.connect(capacity);
         let (id, channel) = (shard.id(client), ChannelNo::new(2));
-        shard.connections.join(channel, id, Start::Waiting);
+        shard.connections.join(channel, id, Start::Waiting(Seq::new(1)));
         for seq in 4..=5 {
             shard.append(2, seq, 100);
             shard.connections.turn(shard.now);

@@ -135,7 +135,8 @@ fn play(shard: &mut Shard, model: &mut Model, step: Step) {
             let next = if at_once { model.head(channel) + 1 } else { 0 };
             let due = Due { next, until: u64::MAX, over: false };
             model.due.insert((channel, client), due);
-            let start = if at_once { Start::At(Seq::new(next)) } else { Start::Waiting };
+            let start =
+                if at_once { Start::At(Seq::new(next)) } else { Start::Waiting(Seq::new(1)) };
             shard.connections.join(ChannelNo::new(channel), shard.id(client), start);
         }
         Step::Replay(channel, client) => {
@@ -259,7 +260,7 @@ fn who_joins_in_the_middle_of_a_pass_takes_nobodys_visit() {
     let mut shard = Shard::new(Options::default());
     let [waiting, first, second] = [0; 3].map(|_| shard.connect(ROOMY));
     // Somebody who has not started keeps the channel from resting.
-    shard.connections.join(ChannelNo::new(2), shard.id(waiting), Start::Waiting);
+    shard.connections.join(ChannelNo::new(2), shard.id(waiting), Start::Waiting(Seq::new(1)));
     shard.join(2, first, 1);
     shard.append(2, 1, 10);
     shard.connections.turn(shard.now);

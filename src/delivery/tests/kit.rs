@@ -7,7 +7,8 @@ use damso_proto::wire;
 
 use crate::connections::{self, Connections};
 use crate::delivery::{
-    Change, ChangeKind, Delivery, Groups, Mailboxes, Outcome, Parts, Submission, Tools, Work,
+    Answer, Change, ChangeKind, Delivery, Groups, Mailboxes, Outcome, Parts, Submission, Tools,
+    Work,
 };
 use crate::model::body::BodyHash;
 use crate::model::deadline::Deadline;
@@ -100,6 +101,23 @@ impl World {
         let work = Work::Settle { rows: done.rows, route: Some(self.route()) };
         assert!(self.outcome(done.channel, work).is_ok());
         done.channel
+    }
+
+    /// Changes who is in a channel.
+    pub(crate) fn changed(&mut self, by: UserNo, channel: ChannelNo, what: ChangeKind) {
+        let key = self.key(by, "change");
+        let work = self.change(key, what, Deadline::NONE);
+        assert!(matches!(self.outcome(channel, work), Ok(Answer::Done(_))));
+    }
+
+    /// Sends into a channel; the message's seq.
+    pub(crate) fn sent(&mut self, by: UserNo, channel: ChannelNo) -> Seq {
+        let key = self.key(by, "message");
+        let message = self.message(key, Deadline::NONE);
+        match self.outcome(channel, Work::Event(message)) {
+            Ok(Answer::Sent { seq, .. }) => seq,
+            other => panic!("{other:?}"),
+        }
     }
 
     /// The committed head of a channel.

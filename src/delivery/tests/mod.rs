@@ -1,5 +1,6 @@
 //! Laws of this room, kept over stores in memory and a clock that stands.
 
+mod arrivals; // connections that come while channels change
 mod deadline; // what comes too late
 pub(crate) mod kit; // a shard to give work to
 mod repeats; //  commands with nothing to change

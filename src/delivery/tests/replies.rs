@@ -11,12 +11,6 @@ use crate::store::memory::Commit;
 
 const WRONG: Refusal = Refusal::Invalid(Invalid::Value { field: "reply_to" });
 
-fn change(world: &mut World, by: UserNo, channel: ChannelNo, what: ChangeKind) {
-    let key = world.key(by, "change");
-    let work = world.change(key, what, Deadline::NONE);
-    assert!(matches!(world.outcome(channel, work), Ok(Answer::Done(_))));
-}
-
 /// Whether a message of `user` that answers `reply_to` is taken.
 fn may(world: &mut World, user: UserNo, channel: ChannelNo, reply_to: u64) -> bool {
     let (key, head) = (world.key(user, "reply"), world.head(channel));
@@ -52,11 +46,11 @@ fn a_reply_names_what_is_there_and_what_its_sender_may_see() {
     let (alice, bob) = (world.person("alice"), world.person("bob"));
     let channel = world.group(alice, &[]);
     check(&mut world, channel, alice, 1);
-    change(&mut world, alice, channel, ChangeKind::Add(bob));
+    world.changed(alice, channel, ChangeKind::Add(bob));
     let from = world.head(channel).get();
     check(&mut world, channel, bob, from);
-    change(&mut world, alice, channel, ChangeKind::Remove(bob));
-    change(&mut world, alice, channel, ChangeKind::Add(bob));
+    world.changed(alice, channel, ChangeKind::Remove(bob));
+    world.changed(alice, channel, ChangeKind::Add(bob));
     let again = world.head(channel).get();
     assert!(!may(&mut world, bob, channel, from), "from one's time before that");
     check(&mut world, channel, bob, again);
