@@ -201,9 +201,22 @@ impl ChannelCopy {
         !self.placed || self.have < self.known
     }
 
-    /// This person is out, and everything that they may see is here.
-    pub(super) fn is_over(&self) -> bool {
-        self.ending.is_some_and(|last| self.have >= last)
+    /// One's own log says that `to` is the last event, of this membership or of one before it.
+    pub(super) fn end(&mut self, to: Seq) {
+        // Two logs keep no order between them. Nothing above `to` is sent but to a member again.
+        let newest = if self.placed { self.have } else { self.known };
+        if newest <= to {
+            self.ending = Some(to);
+        }
+    }
+
+    /// This person is out, and everything that they may see is here, or nothing ever was.
+    pub(super) fn is_over(&mut self) -> bool {
+        if self.ending.is_some_and(|last| self.have > last) {
+            // Let in again meanwhile: what lay between is not theirs, and was passed over.
+            self.ending = None;
+        }
+        self.ending.is_some_and(|last| self.have == last || !self.placed)
     }
 
     /// The first early event, if any: a page need not reach beyond it.

@@ -194,17 +194,15 @@ impl Replica {
 
     fn removed(&mut self, removed: wire::system::ChannelRemoved) {
         let (channel, to) = (ChannelNo::new(removed.channel), Seq::new(removed.to));
-        // Two logs keep no order between them. Nothing above `to` is sent but to a member again:
-        // whoever has that is one, and this entry is of the past.
-        if let Some(copy) = self.copies.get_mut(&channel).filter(|copy| copy.have <= to) {
-            copy.ending = Some(to);
+        if let Some(copy) = self.copies.get_mut(&channel) {
+            copy.end(to);
             self.finish(channel);
         }
     }
 
     /// Drops the copy if it is over; else sees what it lacks.
     fn finish(&mut self, channel: ChannelNo) {
-        if self.copies.get(&channel).is_some_and(ChannelCopy::is_over) {
+        if self.copies.get_mut(&channel).is_some_and(ChannelCopy::is_over) {
             self.forget(channel);
         } else {
             self.review(channel);

@@ -161,7 +161,9 @@ impl ModelServer {
 
     /// The person is put out of a channel, and their own log tells it.
     pub(super) fn part(&mut self, channel: u64) {
-        let to = self.append(channel, 0, wire::event::Content::Text("left".into()));
+        let removed = wire::system::MemberRemoved { by: USER + 1, member: USER };
+        let what = Some(wire::system::What::MemberRemoved(removed));
+        let to = self.append(channel, 0, wire::event::Content::System(wire::System { what }));
         self.logs.entry(channel).or_default().mine = false;
         let what = wire::system::What::ChannelRemoved(wire::system::ChannelRemoved { channel, to });
         self.own(what);

@@ -89,29 +89,42 @@ fn who_is_let_in_again_while_away_skips_what_was_not_theirs() {
 #[test]
 fn a_removal_that_is_told_after_the_return_repeats_nothing() {
     let mut world = online(11);
+    let gone = News::Gone { channel: ChannelNo::new(14) };
     world.server.mood = Mood { own_lags: true, ..Mood::default() };
     world.server.part(14);
+    moments(&mut world);
+    assert_eq!(world.others, [gone.clone()], "the channel's own word is enough");
+    for _ in 0..3 {
+        world.server.append(14, USER + 1, theirs());
+    }
     world.server.join(14);
     world.server.append(14, USER + 1, theirs());
     moments(&mut world);
-    assert_eq!(world.taken[&14], [1, 2, 3, 4]);
+    assert_eq!(world.taken[&14], [1, 2, 6, 7], "and so is history");
     world.server.tell_own();
     moments(&mut world);
     world.server.append(14, USER + 1, theirs());
     world.settle();
-    assert_eq!((&*world.taken[&14], &*world.others), (&[1, 2, 3, 4, 5][..], &[][..]));
+    assert_eq!((&*world.taken[&14], &*world.others), (&[1, 2, 6, 7, 8][..], &[gone][..]));
 }
 
 #[test]
-fn the_channels_own_word_ends_it_before_ones_own_log_does() {
+fn who_is_let_in_again_before_hearing_of_the_removal_goes_on() {
     let mut world = online(12);
-    world.server.mood = Mood { own_lags: true, ..Mood::default() };
-    let removed = wire::system::MemberRemoved { by: USER + 1, member: USER };
-    let what = Some(wire::system::What::MemberRemoved(removed));
-    world.server.append(14, 0, Content::System(wire::System { what }));
-    moments(&mut world);
-    let gone = News::Gone { channel: ChannelNo::new(14) };
-    assert_eq!((&*world.taken[&14], &*world.others), (&[1, 2][..], &[gone][..]));
+    // The events are skipped, and told as BEHIND only when the person is a member again.
+    world.server.mood = Mood { lagging: true, own_lags: true, ..Mood::default() };
+    world.server.part(14);
+    for _ in 0..3 {
+        world.server.append(14, USER + 1, theirs());
+    }
+    world.server.join(14);
+    world.server.mood.lagging = false;
+    world.server.tell_own();
+    world.server.append(14, USER + 1, theirs());
+    world.settle();
+    assert_eq!(world.taken[&14], [1, 6, 7]);
+    let channel = ChannelNo::new(14);
+    assert_eq!(world.others, [News::Skipped { channel, from: Seq::new(2), to: Seq::new(5) }]);
 }
 
 #[test]
