@@ -213,6 +213,25 @@ impl ChannelLog {
         if follows { Appended::Yes } else { Appended::Gap }
     }
 
+    /// Events up to `head` exist. Returns whether a member lacks some that never came here.
+    pub(super) fn reach(&mut self, head: Seq) -> bool {
+        if self.head.is_some_and(|known| head <= known) {
+            return false;
+        }
+        let lacks = |member: &Member| !member.cursor.is_waiting() && member.cursor.seq() < head;
+        let lacking = self.members.iter().any(lacks);
+        // A cursor that waits compares itself with the head when it starts.
+        if lacking || self.head.is_some() || self.waiting > 0 {
+            self.forget();
+            self.head = Some(head);
+        }
+        if lacking {
+            self.news_mut();
+            self.visit_all();
+        }
+        lacking
+    }
+
     /// Starts a waiting cursor, with `seq` as its first event, or a later one that it joined with.
     /// One that has started goes on.
     pub(super) fn start(&mut self, index: usize, seq: Seq) {

@@ -280,6 +280,18 @@ impl Connections {
         appended
     }
 
+    /// Events up to `head` exist, whether they came here or not: members who lack some are told
+    /// which they have to read from history.
+    pub fn reach(&mut self, channel: ChannelNo, head: Seq, now: Moment) {
+        self.now = self.now.max(now);
+        if let Some(index) = self.channels.find(channel)
+            && self.channels.change(index, |log| log.reach(head))
+        {
+            self.metrics.gaps.increment(1);
+            self.revisit(index);
+        }
+    }
+
     /// How long the head of the round robin has waited since its last turn. Cursors that wait for
     /// their socket do not count.
     pub fn oldest_unsent(&self, now: Moment) -> Duration {

@@ -1,6 +1,6 @@
 //! Whether work goes into the next run: rights, then the key, then whatever it must keep to begin.
 
-use damso_proto::id::{Seq, UserNo};
+use damso_proto::id::{MessageId, Seq, UserNo};
 use damso_proto::time::Moment;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
@@ -12,6 +12,7 @@ use crate::model::draft::Invalid;
 use crate::model::limits;
 use crate::model::rights::{self, Kind, Op, Role};
 use crate::store::directory::OutboxRow;
+use crate::store::log::KeyRow;
 
 /// A person in a channel.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -72,8 +73,10 @@ pub(super) fn row(row: &OutboxRow, keys: &mut KeyWindow) -> Admitted {
         Known::Fresh => Admitted::Yes,
         // A row's first copy is in this very run; the second hears of it afterwards.
         Known::AskStore | Known::Joined => Admitted::Later,
-        Known::Stored(stored) => Admitted::Known(stored.seq),
-        // Rows have no bodies to differ in, and nobody waits for them.
-        Known::Reused | Known::Crowded => Admitted::Known(row.at),
+        Known::Stored(stored) => Admitted::Known(stored),
+        // Rows have no bodies to differ in, and no routes that could be too many.
+        Known::Reused | Known::Crowded => {
+            Admitted::Known(KeyRow { key: row_key(row), seq: row.at, id: MessageId::default() })
+        }
     }
 }

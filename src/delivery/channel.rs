@@ -101,6 +101,8 @@ impl Channel {
     /// The stores were read: work may begin, pending rows first.
     pub(super) fn found(&mut self, found: Found, told: &mut Vec<Told>) {
         self.head = found.log.head.seq;
+        // Events may have come to it of which this process has heard nothing.
+        told.push(Told::Head(self.number, self.head));
         self.last_id = found.log.head.id;
         self.keys = KeyWindow::new(found.log.keys, found.log.keys_from_ms);
         self.kind = found.row.kind;
@@ -150,10 +152,9 @@ impl Channel {
             match self.waiting.front() {
                 None => return Step::Wait,
                 Some(Work::Event(_) | Work::Row { .. }) => {
-                    let run = self.gather(now, capabilities, mint, told);
-                    if let Some(run) = run {
+                    if let Some(step) = self.gather(now, capabilities, mint, told) {
                         self.stage = Stage::InFlight;
-                        return Step::Append(run);
+                        return step;
                     }
                     let old = self.old_keys();
                     if !old.is_empty() {
@@ -202,7 +203,7 @@ impl Channel {
     ) {
         self.touched = now;
         for event in &run.events {
-            self.head = event.seq;
+            self.head = self.head.max(event.seq);
             self.last_id = self.last_id.max(event.id);
             if let Some(key) = event.key {
                 let row = KeyRow { key, seq: event.seq, id: event.id };
@@ -336,7 +337,7 @@ impl Channel {
         capabilities: Capabilities,
         mint: &mut dyn Mint,
         told: &mut Vec<Told>,
-    ) -> Option<Run> {
+    ) -> Option<Step> {
         let expected_head = self.head;
         let (mut events, mut bytes, mut last_id) = (Vec::new(), 0, self.last_id);
         while events.len() < capabilities.run_events_max && bytes < capabilities.run_bytes_max {
@@ -345,7 +346,13 @@ impl Channel {
             match admitted {
                 Admitted::Later => break,
                 Admitted::Answered => drop(self.waiting.pop_front()),
-                Admitted::Known(seq) => self.row_known(seq, told),
+                // What stands in the log already comes before what does not.
+                Admitted::Known(_) if !events.is_empty() => break,
+                Admitted::Known(stored) => {
+                    if let Some(run) = self.row_known(&stored, now, told) {
+                        return Some(Step::Repeat(run));
+                    }
+                }
                 Admitted::Yes => {
                     last_id = mint.mint_above(last_id);
                     let place = Place { channel: self.number, seq, id: last_id };
@@ -357,7 +364,7 @@ impl Channel {
         }
         self.last_id = last_id;
         let run = Run { channel: self.number, expected_head, events };
-        (!run.events.is_empty()).then_some(run)
+        (!run.events.is_empty()).then_some(Step::Append(run))
     }
 
     /// Decides the work at the front. `None`: there is none that goes into a run.
@@ -373,12 +380,25 @@ impl Channel {
         }
     }
 
-    /// The row at the front stood in the log already: every shard has met it, or loads it at login.
-    fn row_known(&mut self, seq: Seq, told: &mut Vec<Told>) {
-        if let Some(Work::Row { row, settling }) = self.waiting.pop_front() {
-            self.stands(&row, seq);
+    /// The row at the front stood in the log already. One that changes rights is told to every
+    /// shard again: it may have become durable after its outcome was given up, while people are
+    /// here who have heard nothing of it.
+    fn row_known(&mut self, stored: &KeyRow, now: Moment, told: &mut Vec<Told>) -> Option<Run> {
+        let Some(Work::Row { row, settling }) = self.waiting.pop_front() else { return None };
+        let KeyRow { key, seq, id } = *stored;
+        let Some(change) = row.change.clone() else {
             told.push(Told::RowStored(settling, row.id, true));
-        }
+            return None;
+        };
+        let place = Place { channel: self.number, seq, id };
+        let mut event = row.event.clone();
+        place.stamp(&mut event);
+        self.settling.applying(seq, row.id, self.shards);
+        self.rows_out.push(RowOut { seq, row, settling });
+        let (encoded, key, change) = (EncodedEvent::new(&event), Some(key), Some(change));
+        let (counted, route, queued_at) = (false, None, now);
+        let event = NewEvent { seq, id, encoded, counted, key, route, change, queued_at };
+        Some(Run { channel: self.number, expected_head: seq.prev(), events: vec![event] })
     }
 
     /// Notes where a command's event stands, if that is not where the directory was promised.

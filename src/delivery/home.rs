@@ -222,7 +222,10 @@ impl Homes {
     ) {
         for delta in &change.people {
             let RightsDelta::Removed(user) = *delta else { continue };
-            for here in self.people.get(&user).map_or(&[][..], |home| &home.connections) {
+            let home = self.people.get(&user);
+            // A change may be told twice: then a later one may have let them in again.
+            let Some(home) = home.filter(|home| !home.has(channel)) else { continue };
+            for here in &home.connections {
                 connections.stop_after(channel, here.id, seq);
             }
         }

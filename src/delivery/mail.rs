@@ -33,6 +33,8 @@ pub enum Mail {
     Changed(ChannelNo, Result<directory::Done, Refusal>),
     /// A shard applied the change of rights at this seq.
     Applied(ChannelNo, Seq),
+    /// A channel's committed head, as its owner found it when it opened the channel.
+    Head(ChannelNo, Seq),
     /// An outbox row stands in its target's log (or cannot: `false`).
     RowStored {
         /// The channel whose settling waits for it.

@@ -106,13 +106,7 @@ impl Owned {
             Stage::Resolving(run, tries) if Channel::is_stored(&run, &found) => {
                 tracing::warn!(channel = %number, tries, "a commit of unknown outcome was stored");
                 channel.stage = Stage::InFlight;
-                let now = self.tools.clock.now();
-                let position = Default::default();
-                let runs = vec![run];
-                let group = Group { position, runs, committing_at: now, durable_at: now };
-                let group = Arc::new(group);
-                post.send_all(|| Mail::Durable(group.clone()));
-                return;
+                return self.tell_durable(run, post);
             }
             Stage::Resolving(run, tries) if Channel::still_fits(&run, &found) => {
                 channel.stage = Stage::Resolving(same_run(&run), tries);
@@ -278,6 +272,7 @@ impl Owned {
         match step {
             Step::Wait => {}
             Step::Append(run) => self.tools.log.append(run),
+            Step::Repeat(run) => self.tell_durable(run, post),
             Step::LookUp(keys) => {
                 let log = self.tools.log.clone();
                 self.behind_door(number, post, move || {
@@ -289,6 +284,15 @@ impl Owned {
             Step::Change(at) => self.change(number, at, post),
         }
         self.tell(post);
+    }
+
+    /// Tells every shard of a run that is durable, and of which the store told nobody.
+    fn tell_durable(&self, run: Run, post: &mut Post) {
+        let now = self.tools.clock.now();
+        let position = Default::default();
+        let group = Group { position, runs: vec![run], committing_at: now, durable_at: now };
+        let group = Arc::new(group);
+        post.send_all(|| Mail::Durable(group.clone()));
     }
 
     fn change(&mut self, number: ChannelNo, at: Seq, post: &mut Post) {
@@ -354,6 +358,7 @@ impl Owned {
                     let Origin { channel: origin, owner } = origin;
                     post.send(owner, Mail::RowStored { origin, row, stored });
                 }
+                Told::Head(channel, head) => post.send_all(|| Mail::Head(channel, head)),
                 Told::Forget(rows, moved) => {
                     let directory = self.tools.directory.clone();
                     // A row that is not forgotten is found again at the next open, and known by its key.

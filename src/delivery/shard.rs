@@ -160,6 +160,9 @@ impl Delivery {
             Mail::Changed(channel, changed) => owned.changed(channel, changed, post),
             Mail::Applied(channel, seq) => owned.applied(channel, seq, post),
             Mail::RowStored { origin, row, stored } => owned.row_done(origin, row, stored, post),
+            Mail::Head(channel, head) => {
+                self.connections.reach(channel, head, self.tools.clock.now());
+            }
             Mail::Answer(route, outcome) => post.answer(route, outcome),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use damso_proto::id::{MessageId, Seq, UserNo};
+use damso_proto::id::{ChannelNo, MessageId, Seq, UserNo};
 
 use super::mail::{Answer, Change, Origin, Outcome};
 use super::settle::Settled;
@@ -34,6 +34,9 @@ pub(super) enum Step {
     Wait,
     /// Hand this run to the store.
     Append(Run),
+    /// Tell every shard of this run, as if it had just become durable: it is, but how much of
+    /// that they have heard is unknown.
+    Repeat(Run),
     /// Ask the store for these keys.
     LookUp(Vec<NewKey>),
     /// Ask the directory; the event of the change will stand at this seq.
@@ -48,6 +51,8 @@ pub(super) enum Told {
     Row(Box<OutboxRow>, Origin),
     /// A row stands in its log, or not; its origin waits.
     RowStored(Origin, OutboxId, bool),
+    /// The channel's committed head, for every shard.
+    Head(ChannelNo, Seq),
     /// Rows that the directory may forget, and what of them stands elsewhere than promised.
     Forget(Vec<OutboxId>, Vec<Moved>),
 }
@@ -71,8 +76,8 @@ pub(super) enum Admitted {
     Yes,
     /// Its sender has the answer, or will have it with the first copy's.
     Answered,
-    /// A row that is stored already, there.
-    Known(Seq),
+    /// A row that is stored already, as this.
+    Known(KeyRow),
     /// The store, or the outcome of the run, must be known first.
     Later,
 }
