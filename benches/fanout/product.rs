@@ -215,7 +215,7 @@ async fn read(connections: Rc<RefCell<Connections>>, id: ConnectionId) {
         if ready.readable {
             match connections.receive(id, &mut plain) {
                 Ok(Received::Some | Received::Blocked) => plain.clear(),
-                Ok(Received::End) | Err(_) => connections.remove(id),
+                Ok(Received::End) | Err(_) => drop(connections.remove(id)),
             }
         }
     }

@@ -113,6 +113,7 @@ impl Connections {
                 self.lists.add_control(slot, pipe);
             } else if pipe.life == Life::Finishing {
                 pipe.wire.end(&mut self.scratch);
+                pipe.flags.finished = true;
                 self.over(slot, Why::Finished);
             }
         }

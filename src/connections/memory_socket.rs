@@ -231,18 +231,25 @@ impl Detached for MemorySocket {
     }
 }
 
-/// A dropped end reads as an end of stream at the other one, and refuses its writes.
+/// A dropped end reads as an end of stream at the other one, and refuses its writes. If it has not
+/// read everything, that is a reset: what the other end has not read yet is gone as well.
 impl Drop for MemorySocket {
     fn drop(&mut self) {
         self.shutdown();
         let woken = {
             let mut line = locked(&self.line);
             let unread = line.flow(self.end.other());
+            let is_reset = !unread.bytes.is_empty();
             unread.unread = true;
             unread.bytes.clear();
-            unread.writer.take()
+            if is_reset {
+                line.flow(self.end).bytes.clear();
+                line.break_line()
+            } else {
+                [line.flow(self.end.other()).writer.take(), None, None, None]
+            }
         };
-        wake([woken]);
+        wake(woken);
     }
 }
 
@@ -315,6 +322,27 @@ mod tests {
             assert_eq!(&read[..n], &b"abcdef"[..n]);
             let end = right.try_read(&mut read).unwrap_err().kind();
             assert_eq!(end, io::ErrorKind::ConnectionReset, "after {n}");
+        }
+    }
+
+    #[test]
+    fn an_end_that_is_dropped_with_unread_bytes_takes_its_last_words_along() {
+        for unread in [false, true] {
+            let (left, right, _cable) = MemorySocket::pair(64);
+            assert_eq!(left.try_write(b"last").ok(), Some(4));
+            left.shutdown();
+            assert_eq!(right.try_write(b"go on").ok(), Some(5), "only one direction has ended");
+            let mut read = [0; 8];
+            if !unread {
+                assert_eq!(left.try_read(&mut read).ok(), Some(5));
+            }
+            drop(left);
+            match right.try_read(&mut read) {
+                Ok(read) => assert_eq!((unread, read), (false, 4)),
+                Err(error) => {
+                    assert_eq!((unread, error.kind()), (true, io::ErrorKind::ConnectionReset));
+                }
+            }
         }
     }
 

@@ -72,6 +72,8 @@ pub(super) struct Flags {
     pub(super) watched: bool,
     pub(super) bulk_in_flight: bool,
     pub(super) control_was_full: bool,
+    /// Its last words are written, and its wire was ended behind them.
+    pub(super) finished: bool,
 }
 
 /// A chunk of replay or pages.

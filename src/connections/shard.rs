@@ -197,7 +197,7 @@ impl Connections {
     }
 
     /// Writes what waits in the control lane and then `closing`; then the connection is over. No
-    /// live event follows.
+    /// live event follows, and nothing more is read.
     pub fn finish(&mut self, id: ConnectionId, closing: Bytes) {
         let Some(pipe) = self.table.get_mut(id).filter(|pipe| pipe.life == Life::Open) else {
             return;
@@ -212,15 +212,19 @@ impl Connections {
     }
 
     /// Takes the connection out of all channels and of the table. Its id is worth nothing then.
-    pub fn remove(&mut self, id: ConnectionId) {
+    /// Returns the wire of one whose last words were written: see [`Wire::part`].
+    pub fn remove(&mut self, id: ConnectionId) -> Option<Wire> {
         if !self.contains(id) {
-            return;
+            return None;
         }
         self.leave_all(id.slot);
-        if let Some(mut pipe) = self.table.remove(id) {
-            pipe.wire.end(&mut self.scratch);
-            pipe.wake();
+        let mut pipe = self.table.remove(id)?;
+        pipe.wake();
+        if pipe.flags.finished {
+            return Some(pipe.wire);
         }
+        pipe.wire.end(&mut self.scratch);
+        None
     }
 
     /// Makes the connection a member of `channel`. A member again keeps its cursor, unless it was

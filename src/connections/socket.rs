@@ -32,7 +32,8 @@ pub trait Socket {
     /// `WouldBlock` where there is none.
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize>;
 
-    /// Ends both directions. What was written is still sent.
+    /// Ends what is written from here: it is still sent, and reading goes on. Whoever drops a
+    /// socket with unread bytes resets it, and a reset may overtake what was written last.
     fn shutdown(&self);
 
     /// Leaves this shard's watch.
@@ -93,7 +94,7 @@ impl<T: Send + 'static> Socket for TokioSocket<T> {
 
     fn shutdown(&self) {
         // A peer that is gone already is what shutdown is for.
-        drop(socket2::SockRef::from(&self.stream).shutdown(std::net::Shutdown::Both));
+        drop(socket2::SockRef::from(&self.stream).shutdown(std::net::Shutdown::Write));
     }
 
     fn detach(self: Box<Self>) -> io::Result<Box<dyn Detached>> {

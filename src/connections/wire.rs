@@ -18,6 +18,7 @@ use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError};
 
 use super::options::RECORD_BYTES_MAX;
 use super::socket::{Detached, Interest, Socket};
+use crate::model::limits;
 
 /// What TLS adds to a record at most, with room for a key update in front, bytes.
 const RECORD_EXTRA_BYTES: usize = 1024;
@@ -28,6 +29,9 @@ const LEFT_BYTES_MAX: usize = RECORD_BYTES_MAX + RECORD_EXTRA_BYTES;
 const UNWRITTEN_BYTES_MAX: usize = 256 * 1024;
 /// Ciphertext taken from the socket at once, bytes.
 const READ_BYTES_MAX: usize = 40 * 1024;
+
+/// Bytes that are thrown away at once.
+const DISCARD_BYTES: usize = 16 * 1024;
 
 /// Buffers that all wires of a shard share; at rest a wire has none of its own.
 pub struct Scratch {
@@ -233,7 +237,8 @@ impl Wire {
         }
     }
 
-    /// Tells the peer that nothing follows, and ends the socket. What it does not take is lost.
+    /// Tells the peer that nothing follows, and writes no more. What the socket does not take is
+    /// lost.
     pub fn end(&mut self, scratch: &mut Scratch) {
         let status = self.inner.tls.process_tls_records(&mut self.inner.left);
         if let Ok(ConnectionState::WriteTraffic(mut traffic)) = status.state
@@ -246,7 +251,7 @@ impl Wire {
         self.socket.shutdown();
     }
 
-    /// Waits until the socket took everything, then ends it.
+    /// Waits until the socket took everything, then ends and parts.
     pub async fn finish(mut self, scratch: &mut Scratch) {
         while !self.is_drained() {
             let ready = poll_fn(|cx| self.poll_ready(cx, Interest::Write)).await;
@@ -255,6 +260,28 @@ impl Wire {
             }
         }
         self.end(scratch);
+        self.part().await;
+    }
+
+    /// Reads on after the end, for nothing, until the peer ends too or has said more than one who
+    /// keeps the rules can have on its way: its last bytes must not turn into a reset, which could
+    /// overtake ours. Its time is the caller's to bound.
+    pub async fn part(self) {
+        let mut left = limits::PARTING_BYTES_MAX;
+        while left > 0 {
+            let ready = poll_fn(|cx| self.socket.poll_ready(Interest::Read, cx)).await;
+            match ready.and_then(|()| self.discard()) {
+                Ok(0) => return,
+                Ok(read) => left = left.saturating_sub(read),
+                Err(error) if is_blocked(&error) => {}
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Not across an await: a buffer in every connection that parts would cost too much.
+    fn discard(&self) -> io::Result<usize> {
+        self.socket.try_read(&mut [0; DISCARD_BYTES])
     }
 
     /// The last words after a broken record; nobody waits for them.

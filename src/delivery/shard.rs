@@ -12,7 +12,7 @@ use super::home::{Arrival, Homes, LoadTicket};
 use super::mail::{Answer, Mail, Membership, Outcome, Work};
 use super::owner::{Owned, Tools};
 use super::post::{Mailboxes, Post};
-use crate::connections::Connections;
+use crate::connections::{Connections, Wire};
 use crate::runtime::mailbox::Mailbox;
 use crate::runtime::route::{ConnectionId, Route, ShardNo};
 use crate::store::log::{Group, Run};
@@ -97,10 +97,10 @@ impl Delivery {
         self.homes.told(user, connection, &mut self.connections, now);
     }
 
-    /// A connection ended: out of every table.
-    pub fn depart(&mut self, user: UserNo, connection: ConnectionId) {
+    /// A connection ended: out of every table. Returns its wire if it is still to be parted from.
+    pub fn depart(&mut self, user: UserNo, connection: ConnectionId) -> Option<Wire> {
         self.homes.depart(user, connection, &mut self.connections);
-        self.connections.remove(connection);
+        self.connections.remove(connection)
     }
 
     /// What a person who is here is in. `None`: still loading.

@@ -149,8 +149,10 @@ pub const LISTEN_BACKLOG: i32 = 4_096;
 pub const ACCEPT_PAUSE_MIN: Duration = Duration::from_millis(10);
 /// See [`ACCEPT_PAUSE_MIN`].
 pub const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
-/// A connection that is refused gets this long to read why.
+/// A client gets this long to read the last frame and to end its own side.
 pub const FAREWELL: Duration = Duration::from_secs(1);
+/// What it may still say meanwhile, bytes of ciphertext: they are read, and thrown away.
+pub const PARTING_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// How often heartbeats and silence are looked at.
 pub const TICK: Duration = Duration::from_millis(250);
 /// A shard keeps a plaintext buffer up to this size between reads, bytes.
@@ -200,5 +202,12 @@ const _: () = assert!(HANDSHAKE_TIME_MAX.as_secs() < LOGIN_TIME_MAX.as_secs());
 const _: () = assert!(SENDS_PER_USER.per_second < SENDS_PER_CHANNEL.per_second);
 // Hello is at most 4 KiB before login.
 const _: () = assert!(TOKEN_BYTES_MAX <= 3 * 1_024);
-// The stop keeps within its time.
+// The stop keeps within its time, and there is enough of it for everybody to read the last frame.
 const _: () = assert!(DRAIN_COMMIT.as_secs() + DRAIN_FLUSH.as_secs() < SHUTDOWN_TIME_MAX.as_secs());
+const _: () = assert!(FAREWELL.as_secs() < DRAIN_FLUSH.as_secs());
+// Whoever keeps the rules can have a connection's worth of the largest requests on its way.
+const _: () = assert!(
+    PARTING_BYTES_MAX as u64
+        > damso_proto::limits::REQUESTS_IN_FLIGHT_MAX as u64
+            * damso_proto::limits::FRAME_BYTES_MAX as u64
+);

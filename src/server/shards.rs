@@ -109,7 +109,7 @@ async fn drain(shard: &std::rc::Rc<Shard>) {
     drop(tokio::time::timeout(limits::DRAIN_COMMIT, quiet).await);
     shard.drain(limits::DRAIN_SPREAD);
     let gone = async {
-        while shard.sessions() > 0 {
+        while shard.sessions() > 0 || shard.parting() > 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };

@@ -58,6 +58,8 @@ pub struct Shard {
     intake_closed: Cell<bool>,
     /// Nothing is read any more.
     draining: Cell<bool>,
+    /// See [`Shard::parting`].
+    parting: Cell<usize>,
     held_back: RefCell<Vec<Waker>>,
     /// Connections whose pause ended and whose machine may hold input from before it.
     unpaused: RefCell<Vec<ConnectionId>>,
@@ -84,6 +86,7 @@ impl Shard {
             kicked: Notify::new(),
             intake_closed: Cell::new(false),
             draining: Cell::new(false),
+            parting: Cell::new(0),
             held_back: RefCell::default(),
             unpaused: RefCell::default(),
             random,
@@ -109,6 +112,11 @@ impl Shard {
     /// Sessions here.
     pub fn sessions(&self) -> usize {
         self.sessions.borrow().len()
+    }
+
+    /// Connections whose session is over, and whose client may still be reading the last frame.
+    pub fn parting(&self) -> usize {
+        self.parting.get()
     }
 
     /// Turns for ever: whenever mail comes, somebody kicks, or a heartbeat may be due.
@@ -208,12 +216,26 @@ impl Shard {
     }
 
     /// Takes the connection out of every table. Safe to call twice.
-    pub fn end(&self, id: ConnectionId) {
+    pub fn end(self: &Rc<Self>, id: ConnectionId) {
         let Some(session) = self.sessions.borrow_mut().remove(id) else { return };
-        self.floors.delivery.borrow_mut().depart(session.user, id);
+        let parting = self.floors.delivery.borrow_mut().depart(session.user, id);
+        if let Some(wire) = parting {
+            self.part(wire);
+        }
         session.bulk.into_iter().chain(session.reader).for_each(Waker::wake);
         session.pump.inspect(AbortHandle::abort);
         self.metrics.ended();
+    }
+
+    /// Lets a client read its last frame, in a task of its own: the session is over.
+    fn part(self: &Rc<Self>, wire: Wire) {
+        let shard = self.clone();
+        self.parting.set(self.parting.get() + 1);
+        tokio::task::spawn_local(async move {
+            // Whoever has not read it by then loses it.
+            drop(tokio::time::timeout(limits::FAREWELL, wire.part()).await);
+            shard.parting.set(shard.parting.get() - 1);
+        });
     }
 
     /// Tells the client why, and ends the connection once that is written.
@@ -343,7 +365,7 @@ impl Shard {
         self.answered(route.connection);
     }
 
-    fn notice(&self, notice: Notice) {
+    fn notice(self: &Rc<Self>, notice: Notice) {
         match notice {
             Notice::BulkFree(id) => {
                 let wakers = self.with_session(id, |session| std::mem::take(&mut session.bulk));

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{TcpStream, ToSocketAddrs as _};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,11 +41,15 @@ impl Raw {
 
     /// Connects as `config` says; says nothing. The handshake goes on with what is said.
     pub(crate) fn connect_as(string: &ConnectionString, config: ClientConfig) -> io::Result<Self> {
-        let stream = plain(string)?;
+        Ok(Self::over(plain(string)?, string, config))
+    }
+
+    /// Goes on with a stream that is connected already; says nothing.
+    pub(crate) fn over(stream: TcpStream, string: &ConnectionString, config: ClientConfig) -> Self {
         let name = ServerName::try_from(string.host.clone()).expect("a host");
         let tls = ClientConnection::new(Arc::new(config), name).expect("a TLS client");
         let stream = StreamOwned::new(tls, stream);
-        Ok(Self { stream, left: VecDeque::new(), next_request: 0, sent: 0, received: 0 })
+        Self { stream, left: VecDeque::new(), next_request: 0, sent: 0, received: 0 }
     }
 
     /// Connects, says Hello, and reads Welcome.
@@ -63,18 +67,25 @@ impl Raw {
     pub(crate) fn log_in(string: &str, device: &str, resume: wire::Resume) -> (Self, Vec<Said>) {
         let string: ConnectionString = string.parse().expect("a connection string");
         let mut raw = Self::connect(&string).expect("a connection");
-        let mut flight = encode(&frame(Ask::Hello(hello(&string, device))));
+        let heard = raw.come_in(&string, device, resume);
+        (raw, heard)
+    }
+
+    /// Says Hello and Resume in one flight, and reads up to Resumed.
+    pub(crate) fn come_in(
+        &mut self,
+        string: &ConnectionString,
+        device: &str,
+        resume: wire::Resume,
+    ) -> Vec<Said> {
+        let mut flight = encode(&frame(Ask::Hello(hello(string, device))));
         flight.extend(encode(&frame(Ask::Resume(wire::Resume { last: true, ..resume }))));
-        raw.write(&flight).expect("the login flight");
+        self.write(&flight).expect("the login flight");
         let mut heard = Vec::new();
-        loop {
-            let said = raw.next().expect("an answer to the login");
-            let over = matches!(said, Said::Resumed(_));
-            heard.push(said);
-            if over {
-                return (raw, heard);
-            }
+        while !matches!(heard.last(), Some(Said::Resumed(_))) {
+            heard.push(self.next().expect("an answer to the login"));
         }
+        heard
     }
 
     /// Sends any bytes.
@@ -276,6 +287,19 @@ pub(crate) fn plain(string: &ConnectionString) -> io::Result<TcpStream> {
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(SILENCE_MAX))?;
     Ok(stream)
+}
+
+/// The same with hardly any room for what comes: it waits at the server until it is read.
+pub(crate) fn narrow(string: &ConnectionString) -> io::Result<TcpStream> {
+    let mut addresses = string.authority().to_socket_addrs()?;
+    let address = addresses.next().expect("an address");
+    let domain = socket2::Domain::for_address(address);
+    let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None)?;
+    socket.set_recv_buffer_size(4 * 1024)?;
+    socket.connect(&address.into())?;
+    socket.set_tcp_nodelay(true)?;
+    socket.set_read_timeout(Some(SILENCE_MAX))?;
+    Ok(socket.into())
 }
 
 /// TLS 1.3 with any server, offering these application protocols.

@@ -1,5 +1,6 @@
 //! Answers, chunks and last words.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
@@ -9,6 +10,7 @@ use damso_proto::id::{ChannelNo, Seq};
 
 use super::kit::{Got, ROOMY, Shard, answer, event};
 use crate::connections::{End, LaneFull, Notice, Options, Start, Why};
+use crate::model::limits;
 
 #[test]
 fn an_answer_rides_in_the_record_of_the_event() {
@@ -79,9 +81,35 @@ fn last_words_come_last_and_then_the_end() {
         assert_eq!(shard.got(client), [Got::Answer(1), Got::Answer(2)], "through {capacity}");
         let notices = shard.connections.take_notices();
         assert_eq!(notices, [Notice::Gone(id, Why::Finished)]);
-        shard.connections.remove(id);
+        assert!(shard.connections.remove(id).is_some(), "to be parted from");
         shard.settle();
         assert!(shard.clients[client].1.tls.process_new_packets().unwrap().peer_has_closed());
+    }
+}
+
+#[test]
+fn whoever_goes_on_talking_hears_the_last_words_all_the_same() {
+    let mut shard = Shard::new(Options::default());
+    let client = shard.connect(ROOMY);
+    let id = shard.id(client);
+    shard.connections.finish(id, answer(2, 10));
+    shard.clients[client].1.say(&[1; 10_000]);
+    shard.connections.turn(shard.now);
+    let wire = shard.connections.remove(id).expect("its last words are written");
+    let mut parting = pin!(wire.part());
+    let mut cx = Context::from_waker(Waker::noop());
+    let (_, talker) = &mut shard.clients[client];
+    for _ in 0..3 {
+        talker.say(&[1; 10_000]);
+        assert!(parting.as_mut().poll(&mut cx).is_pending(), "until it ends, too");
+    }
+    assert_eq!(talker.got(), [Got::Answer(2)]);
+    assert!(talker.tls.process_new_packets().unwrap().peer_has_closed());
+    let mut said = 30_000;
+    while parting.as_mut().poll(&mut cx).is_pending() {
+        talker.say(&[1; 50_000]);
+        said += 50_000;
+        assert!(said < 2 * limits::PARTING_BYTES_MAX, "not for ever");
     }
 }
 
