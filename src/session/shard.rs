@@ -174,8 +174,10 @@ impl Shard {
         let mut sessions = self.sessions.borrow_mut();
         let Some(session) = sessions.get(id) else { return Poll::Ready(None) };
         let held_back = session.sends && self.intake_closed.get();
-        let full = session.conn.is_paused() || connections.control_full(id);
-        let paused = full || held_back || self.draining.get();
+        let ours = held_back || self.draining.get() || connections.control_full(id);
+        // While this end does not read, silence is not the client's.
+        session.conn.hold(ours);
+        let paused = ours || session.conn.is_paused();
         if paused {
             session.reader = Some(context.waker().clone());
             if held_back {

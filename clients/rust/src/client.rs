@@ -423,7 +423,8 @@ impl SendHandle {
         self.channel
     }
 
-    /// The idempotency key that it was given.
+    /// The idempotency key that it was given. Until it is first sent it may be given another, if
+    /// the server's clock shows that this one is of no use.
     pub fn key(&self) -> Key {
         self.key
     }
