@@ -251,16 +251,16 @@ impl Wire {
         self.socket.shutdown();
     }
 
-    /// Waits until the socket took everything, then ends and parts.
-    pub async fn finish(mut self, scratch: &mut Scratch) {
+    /// Waits until the socket took everything.
+    ///
+    /// # Errors
+    /// [`WireError::Io`]: the connection is over.
+    pub async fn drain(&mut self) -> Result<(), WireError> {
         while !self.is_drained() {
-            let ready = poll_fn(|cx| self.poll_ready(cx, Interest::Write)).await;
-            if ready.is_err() || self.flush().is_err() {
-                return;
-            }
+            poll_fn(|cx| self.poll_ready(cx, Interest::Write)).await?;
+            self.flush()?;
         }
-        self.end(scratch);
-        self.part().await;
+        Ok(())
     }
 
     /// Reads on after the end, for nothing, until the peer ends too or has said more than one who

@@ -64,7 +64,8 @@ async fn serve(seed: Seed) -> io::Result<()> {
         return Err(io::Error::other("there is no such shard"));
     };
     let shard = make(me, home, mailboxes, tools, seed.connections, seed.random, seed.options);
-    let entrance = Entrance { shard: shard.clone(), handovers, tls: seed.tls, door: seed.door };
+    let (tls, door, scratch) = (seed.tls, seed.door, Default::default());
+    let entrance = Entrance { shard: shard.clone(), handovers, tls, door, scratch };
     let turning = tokio::task::spawn_local(shard.clone().run());
     let receiving = tokio::task::spawn_local(transport::receive(shard.clone(), arrivals));
     let accepting = transport::accept(entrance, listener, live, live_max);

@@ -1,6 +1,7 @@
 //! From the first byte to Hello's answer. The task owns everything by value until it
 //! is handed over, and takes exactly one frame from the plaintext.
 
+use std::cell::RefCell;
 use std::future::poll_fn;
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -31,6 +32,8 @@ pub struct Entrance {
     pub tls: Arc<rustls::ServerConfig>,
     /// Who may come in.
     pub door: Door,
+    /// Buffers that all logins take turns in: borrowed for one read or write, never across a wait.
+    pub scratch: Rc<RefCell<Scratch>>,
 }
 
 /// Who may come in.
@@ -57,7 +60,8 @@ pub async fn enter(entrance: Entrance, socket: Box<dyn Socket>, _address: IpAddr
     let Ok(wire) = Wire::accept(socket, entrance.tls.clone()) else { return };
     let now = entrance.shard.floors().clock.now();
     let conn = ServerConn::new(entrance.shard.conn_options(), now);
-    let mut coming = Coming { wire, conn, plain: Vec::new(), scratch: Scratch::default() };
+    let scratch = entrance.scratch.clone();
+    let mut coming = Coming { wire, conn, plain: Vec::new(), scratch };
     let done = tokio::time::timeout(limits::LOGIN_TIME_MAX, coming.log_in(&entrance)).await;
     let refused = match done {
         Ok(Ok(guest)) => {
@@ -84,7 +88,7 @@ struct Coming {
     wire: Wire,
     conn: ServerConn,
     plain: Vec<u8>,
-    scratch: Scratch,
+    scratch: Rc<RefCell<Scratch>>,
 }
 
 impl Coming {
@@ -139,7 +143,7 @@ impl Coming {
         poll_fn(|context| self.wire.poll_ready(context, Interest::Read))
             .await
             .map_err(|_| Ended::Silent("gone"))?;
-        match self.wire.receive(&mut self.scratch, &mut self.plain) {
+        match self.wire.receive(&mut self.scratch.borrow_mut(), &mut self.plain) {
             Ok(Received::Some | Received::Blocked) => Ok(()),
             Ok(Received::End) => Err(Ended::Silent("gone")),
             Err(WireError::Io(_)) => Err(Ended::Silent("gone")),
@@ -149,8 +153,10 @@ impl Coming {
 
     async fn tell(mut self, refused: &Refused) {
         let frame = session::closing(refused.code, Duration::ZERO, refused.text);
-        if self.wire.send(&mut self.scratch, &frame).is_ok() {
-            self.wire.finish(&mut self.scratch).await;
+        let sent = self.wire.send(&mut self.scratch.borrow_mut(), &frame);
+        if sent.is_ok() && self.wire.drain().await.is_ok() {
+            self.wire.end(&mut self.scratch.borrow_mut());
+            self.wire.part().await;
         }
     }
 }

@@ -70,6 +70,7 @@ impl Server {
             tasks.spawn_local(transport::receive(shard.clone(), arrivals));
             entrances.push(Entrance {
                 shard,
+                scratch: Rc::default(),
                 handovers: handovers.clone(),
                 tls: identity().tls.config.clone(),
                 door: transport::Door {
