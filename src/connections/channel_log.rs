@@ -17,6 +17,7 @@ use damso_proto::id::{ChannelNo, Seq};
 use damso_proto::time::Moment;
 
 use super::options::Options;
+use super::thrift;
 
 /// Where a new member's cursor stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -145,7 +146,7 @@ impl ChannelLog {
             cursor.0 |= WAITING;
             self.waiting += 1;
         }
-        self.members.push(Member { slot, place, cursor });
+        thrift::push(&mut self.members, Member { slot, place, cursor });
         if let Some(news) = self.news.as_mut().filter(|news| news.to_visit > 0) {
             // It may stand inside the stretch that is still to be visited.
             news.to_visit += 1;
@@ -164,9 +165,7 @@ impl ChannelLog {
         if gone.cursor.stops() {
             self.news_mut().stops.retain(|(slot, _)| *slot != gone.slot);
         }
-        if self.members.capacity() > 16 && self.members.len() * 4 < self.members.capacity() {
-            self.members.shrink_to(self.members.len() * 2);
-        }
+        thrift::shrink(&mut self.members);
         // The one that moved may have skipped its visit.
         self.visit_all();
         self.members.get(index).copied()

@@ -1,13 +1,15 @@
 //! All channel logs of the shard, and the order in which channels with news get their turn.
 
 use std::collections::VecDeque;
+use std::hash::BuildHasher as _;
 use std::time::Duration;
 
 use bytes::Bytes;
 use damso_proto::id::{ChannelNo, Seq};
 use damso_proto::time::Moment;
 use foldhash::fast::FixedState;
-use hashbrown::HashMap;
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 use slab::Slab;
 
 use super::channel_log::{Appended, ChannelLog};
@@ -16,8 +18,8 @@ use super::options::Options;
 /// The channels that have members on this shard.
 #[derive(Default)]
 pub(super) struct Channels {
-    /// Keys are numbers of our own making, so a fixed hasher gives no peer a lever.
-    by_number: HashMap<ChannelNo, u32, FixedState>,
+    /// Indexes of `logs` alone: whoever looks a channel up needs its log, which has the number.
+    by_number: HashTable<u32>,
     logs: Slab<ChannelLog>,
     /// Channels with news, in the order of their turns.
     robin: VecDeque<u32>,
@@ -29,14 +31,21 @@ pub(super) struct Channels {
 impl Channels {
     /// The log of `channel`, made if need be.
     pub(super) fn enter(&mut self, channel: ChannelNo) -> u32 {
-        *self.by_number.entry(channel).or_insert_with(|| {
-            u32::try_from(self.logs.insert(ChannelLog::new(channel))).unwrap_or(u32::MAX)
-        })
+        let number = |index: &u32| self.logs[*index as usize].channel;
+        let is_it = |index: &u32| number(index) == channel;
+        match self.by_number.entry(hash(channel), is_it, |index| hash(number(index))) {
+            Entry::Occupied(found) => *found.get(),
+            Entry::Vacant(place) => {
+                let index = self.logs.insert(ChannelLog::new(channel));
+                *place.insert(u32::try_from(index).unwrap_or(u32::MAX)).get()
+            }
+        }
     }
 
     /// The log of `channel`, if it has members here.
     pub(super) fn find(&self, channel: ChannelNo) -> Option<u32> {
-        self.by_number.get(&channel).copied()
+        let is_it = |index: &u32| self.logs[*index as usize].channel == channel;
+        self.by_number.find(hash(channel), is_it).copied()
     }
 
     pub(super) fn log(&self, index: u32) -> &ChannelLog {
@@ -112,7 +121,10 @@ impl Channels {
         let log = &self.logs[index as usize];
         if log.is_unused() {
             self.bytes -= log.bytes();
-            self.by_number.remove(&log.channel);
+            let found = self.by_number.find_entry(hash(log.channel), |other| *other == index);
+            if let Ok(found) = found {
+                found.remove();
+            }
             if log.holding {
                 self.holders.retain(|holder| *holder != index);
             }
@@ -157,4 +169,9 @@ impl Channels {
     pub(super) fn len(&self) -> usize {
         self.logs.len()
     }
+}
+
+/// Numbers are of our own making, so a fixed hasher gives no peer a lever.
+fn hash(channel: ChannelNo) -> u64 {
+    FixedState::default().hash_one(channel)
 }

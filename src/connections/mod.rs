@@ -30,6 +30,7 @@ mod pipe; //          one connection: its wire, its lanes, its memberships
 mod shard; //         the room's front: all connections of one shard
 mod socket; //        what a wire asks of a socket
 mod table; //         slots with generations
+mod thrift; //        lists of which there are tens of thousands
 mod wire; //          one socket with its TLS state
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use damso_proto::time::Moment;
 
 use super::options::RECORD_BYTES_MAX;
 use super::socket::Interest;
+use super::thrift;
 use super::wire::{Scratch, Wire, WireError};
 
 /// A connection can be read, written, or both.
@@ -172,6 +173,7 @@ impl Pipe {
     pub(super) fn remove_membership(&mut self, place: u32) -> Option<Membership> {
         let last = self.memberships.len().checked_sub(1)?;
         self.memberships.swap_remove(place as usize);
+        thrift::shrink(&mut self.memberships);
         if let Some(stall) = &mut self.stall {
             stall.places.retain(|blocked| *blocked != place);
             for blocked in &mut stall.places {

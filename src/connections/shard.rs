@@ -19,6 +19,7 @@ use super::notice::{Notice, Why};
 use super::options::Options;
 use super::pipe::{Bulk, LaneFull, Life, Membership, Pipe, Ready};
 use super::table::Table;
+use super::thrift;
 use super::wire::{Received, Scratch, Wire, WireError};
 use crate::runtime::route::{ConnectionId, ShardNo};
 
@@ -244,7 +245,8 @@ impl Connections {
         let Some(pipe) = self.table.get_mut(id) else { return };
         let place = narrow(pipe.memberships.len());
         let member = self.channels.change(index, |log| log.join(id.slot, place, start));
-        pipe.memberships.push(Membership { log: index, member: narrow(member) });
+        let membership = Membership { log: index, member: narrow(member) };
+        thrift::push(&mut pipe.memberships, membership);
         self.revisit(index);
     }
 
