@@ -320,6 +320,13 @@ impl Channel {
         matches!(self.stage, Stage::Ready) && self.waiting.is_empty() && self.settling.is_empty()
     }
 
+    /// Nothing can be done now: what an empty queue holds is let go of.
+    pub(super) fn rest(&mut self) {
+        if self.waiting.is_empty() {
+            self.waiting = VecDeque::new();
+        }
+    }
+
     fn may_change(&self, change: &Change) -> bool {
         let role_of = |user: UserNo| self.members.get(&user).map(|member| member.role);
         let op = match change.what {

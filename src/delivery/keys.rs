@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use damso_proto::id::{Key, UserNo};
+use damso_proto::id::{Key, MessageId, Seq, UserNo};
 use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashSet};
 
@@ -14,8 +14,8 @@ use crate::model::body::BodyHash;
 use crate::runtime::route::Route;
 use crate::store::log::{KeyRow, NewKey};
 
-/// Kept however old they are.
-const KEPT_MIN: usize = 64;
+/// Kept however old they are: few, since there is a window for each channel at work.
+const KEPT_MIN: usize = 16;
 /// Never more, however young.
 const KEPT_MAX: usize = 512;
 /// Kept up to `KEPT_MAX` while younger than this: a reconnect's worth of resends.
@@ -43,7 +43,7 @@ pub(super) enum Known {
 #[derive(Debug)]
 enum Entry {
     InFlight { body: BodyHash, waiters: Vec<Route> },
-    Stored(KeyRow),
+    Stored { body: BodyHash, seq: Seq, id: MessageId },
 }
 
 /// See the module's text.
@@ -76,11 +76,14 @@ impl KeyWindow {
             None if key.key.unix_ms() >= self.horizon_ms => Known::Fresh,
             None if self.absent.contains(&(key.user, key.key)) => Known::Fresh,
             None => Known::AskStore,
-            Some(
-                Entry::InFlight { body, .. }
-                | Entry::Stored(KeyRow { key: NewKey { body, .. }, .. }),
-            ) if *body != key.body => Known::Reused,
-            Some(Entry::Stored(row)) => Known::Stored(*row),
+            Some(Entry::InFlight { body, .. } | Entry::Stored { body, .. })
+                if *body != key.body =>
+            {
+                Known::Reused
+            }
+            Some(Entry::Stored { seq, id, .. }) => {
+                Known::Stored(KeyRow { key: *key, seq: *seq, id: *id })
+            }
             Some(Entry::InFlight { waiters, .. }) => match route {
                 Some(_) if waiters.len() >= WAITERS_MAX => Known::Crowded,
                 Some(route) => {
@@ -122,16 +125,17 @@ impl KeyWindow {
     }
 
     fn remember(&mut self, row: KeyRow) {
-        let at = (row.key.user, row.key.key);
-        if !matches!(self.entries.insert(at, Entry::Stored(row)), Some(Entry::Stored(_))) {
-            self.stored.push_back(at);
+        let KeyRow { key: NewKey { user, key, body }, seq, id } = row;
+        let before = self.entries.insert((user, key), Entry::Stored { body, seq, id });
+        if !matches!(before, Some(Entry::Stored { .. })) {
+            self.stored.push_back((user, key));
         }
     }
 
     fn take_waiters(&mut self, key: &NewKey) -> Vec<Route> {
         match self.entries.remove(&(key.user, key.key)) {
             Some(Entry::InFlight { waiters, .. }) => waiters,
-            Some(stored @ Entry::Stored(_)) => {
+            Some(stored @ Entry::Stored { .. }) => {
                 self.entries.insert((key.user, key.key), stored);
                 Vec::new()
             }
@@ -155,7 +159,7 @@ impl KeyWindow {
 
 #[cfg(test)]
 mod tests {
-    use damso_proto::id::{MessageId, RequestId, Seq};
+    use damso_proto::id::RequestId;
 
     use super::*;
     use crate::runtime::route::{ConnectionId, ShardNo};

@@ -39,7 +39,8 @@ pub struct Tools {
 
 /// See the module's text.
 pub(super) struct Owned {
-    channels: HashMap<ChannelNo, Channel, FixedState>,
+    /// Boxed: a table of them would be half empty, and moved whole when it grows.
+    channels: HashMap<ChannelNo, Box<Channel>, FixedState>,
     tools: Tools,
     told: Vec<Told>,
 }
@@ -81,7 +82,8 @@ impl Owned {
                 channel.give_up(&refusal, &mut self.told);
                 return self.tell(post);
             }
-            self.channels.insert(number, Channel::opening(origin, post.shards(), now));
+            let channel = Channel::opening(origin, post.shards(), now);
+            self.channels.insert(number, Box::new(channel));
             self.open(number, post);
         }
         if let Some(channel) = self.channels.get_mut(&number) {
@@ -270,7 +272,7 @@ impl Owned {
         let capabilities = self.tools.log.capabilities();
         let step = channel.step(now, capabilities, &mut Minting(&self.tools), &mut self.told);
         match step {
-            Step::Wait => {}
+            Step::Wait => channel.rest(),
             Step::Append(run) => self.tools.log.append(run),
             Step::Repeat(run) => self.tell_durable(run, post),
             Step::LookUp(keys) => {

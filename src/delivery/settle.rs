@@ -133,6 +133,13 @@ impl Settling {
             settled.moved.extend(moved);
             settled.answers.extend(routes.into_iter().map(|route| (route, outcome.clone())));
         }
+        // Changes are rare, and channels that wait for the next one many.
+        if self.batches.is_empty() {
+            self.batches = Vec::new();
+        }
+        if self.applying.is_empty() {
+            self.applying = Vec::new();
+        }
         settled
     }
 
