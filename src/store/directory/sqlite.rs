@@ -24,6 +24,9 @@ use crate::runtime::random::Random;
 
 /// As many as the blocking door has threads for the directory; more would only wait.
 const READERS: usize = 4;
+/// Pages that a reader keeps, KiB: the upper levels of the trees. Any commit empties it, and the
+/// system has the file's pages in any case.
+const READER_CACHE_KIB: i64 = 512;
 /// Statements kept compiled by a connection: more than there are.
 const STATEMENTS_KEPT: usize = 64;
 /// An operator's `sqlite3` may hold a lock for so long, milliseconds.
@@ -65,6 +68,7 @@ impl Sqlite {
             let flags = flags | OpenFlags::SQLITE_OPEN_READ_ONLY;
             let reader = Connection::open_with_flags(path, flags)?;
             set_up(&reader)?;
+            reader.pragma_update(None, "cache_size", -READER_CACHE_KIB)?;
             Ok(Mutex::new(reader))
         });
         Ok(Self { readers: readers.collect::<Result<_>>()?, ..made })
