@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use super::crash_fleet::{Fleet, Successor};
 use super::crash_history::{judge, read_back};
+use super::crash_members::Doorkeeper;
 use super::crash_process::Installation;
 use super::raw::fresh_key;
 
@@ -54,6 +55,7 @@ fn nothing_is_lost_doubled_or_reordered_by_kill_9() {
         Installation::new(directory.path().join("data"), directory.path().join("log"));
     let mut server = installation.start();
     let fleet = Fleet::start(&installation);
+    let door = Doorkeeper::start(&installation);
     fleet.chat();
     for cycle in 0..cycles {
         fleet.flow();
@@ -74,9 +76,11 @@ fn nothing_is_lost_doubled_or_reordered_by_kill_9() {
     fleet.serving();
     let heads = read_back(&fleet);
     fleet.reach(&heads);
+    let changes = door.finish();
     let result = judge(fleet);
     let seconds = started.elapsed().as_secs_f64();
-    say(&format!("kill -9: {cycles} cycles, {}, {seconds:.1} s", result.figures()));
+    let figures = result.figures();
+    say(&format!("kill -9: {cycles} cycles, {figures}, {changes} of members, {seconds:.1} s"));
     result.must_be_clean();
     assert!(result.verdict.counts.repeats > 0, "no kill met a send on its way: {}", result.verdict);
 }

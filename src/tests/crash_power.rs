@@ -19,6 +19,7 @@ use tempfile::TempDir;
 use super::crash::{any_moment, cycles, replace_some, say};
 use super::crash_fleet::Fleet;
 use super::crash_history::{judge, read_back};
+use super::crash_members::Doorkeeper;
 use super::crash_process::{Installation, Process};
 
 /// Sparse; the store keeps 256 MiB of it free.
@@ -191,6 +192,7 @@ fn nothing_is_lost_doubled_or_reordered_by_power_cuts() {
     let installation = disk.installation();
     let mut server = installation.start();
     let fleet = Fleet::start(&installation);
+    let door = Doorkeeper::start(&installation);
     fleet.chat();
     for cycle in 0..cycles {
         fleet.flow();
@@ -210,10 +212,12 @@ fn nothing_is_lost_doubled_or_reordered_by_power_cuts() {
     fleet.serving();
     let heads = read_back(&fleet);
     fleet.reach(&heads);
+    let changes = door.finish();
     let result = judge(fleet);
     server.kill();
     let seconds = started.elapsed().as_secs_f64();
-    say(&format!("power cuts: {cycles} cycles, {}, {seconds:.1} s", result.figures()));
+    let figures = result.figures();
+    say(&format!("power cuts: {cycles} cycles, {figures}, {changes} of members, {seconds:.1} s"));
     result.must_be_clean();
 }
 

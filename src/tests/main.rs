@@ -6,6 +6,7 @@ mod away; //    who was away gets exactly what they missed, in one round trip
 mod crash; //   nothing is lost when the process is killed
 mod crash_fleet; // people who chat on, whatever happens to the server
 mod crash_history; // what stands in the end
+mod crash_members; // who is let in and put out, whatever ends the server
 mod crash_power; // nothing is lost at a power cut
 mod crash_process; // a server to be killed
 mod crash_world; // what everybody saw
