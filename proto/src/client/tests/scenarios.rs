@@ -93,7 +93,7 @@ fn a_removal_that_is_told_after_the_return_repeats_nothing() {
     world.server.mood = Mood { own_lags: true, ..Mood::default() };
     world.server.part(14);
     moments(&mut world);
-    assert_eq!(world.others, [gone.clone()], "the channel's own word is enough");
+    assert_eq!(world.others, std::slice::from_ref(&gone), "the channel's own word is enough");
     for _ in 0..3 {
         world.server.append(14, USER + 1, theirs());
     }
