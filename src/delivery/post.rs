@@ -4,7 +4,6 @@
 //! wake-up per pair of shards and turn, whatever the number of messages.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use damso_proto::id::ChannelNo;
 use metrics::counter;
@@ -15,9 +14,6 @@ use crate::runtime::mailbox::Mailbox;
 use crate::runtime::placement::{self, Shards};
 use crate::runtime::route::{Route, ShardNo};
 use crate::store::log::{Group, Run, Sink, Undone};
-
-/// How long a committer waits for a shard that is behind.
-const FULL_PAUSE: Duration = Duration::from_millis(1);
 
 /// Every shard's mailbox, in order of shard number.
 #[derive(Clone)]
@@ -53,28 +49,27 @@ impl Groups {
     pub fn new(mailboxes: Mailboxes) -> Self {
         Self { mailboxes }
     }
+}
 
-    /// Posts however long it takes: a group must not be lost, and a shard that is behind
-    /// slows the committer down, which is what should happen.
-    fn insist(mailbox: &Mailbox<Mail>, mut mail: Mail) {
-        while let Err((_, refused)) = mailbox.post(mail) {
-            counter!("damso_mailbox_full_total").increment(1);
-            std::thread::sleep(FULL_PAUSE);
-            mail = refused;
-        }
+/// Posts however long it takes: neither a group nor what a store answered may be lost, and a
+/// shard that is behind slows down whoever gives it more to do, which is what should happen.
+pub(super) fn insist(mailbox: &Mailbox<Mail>, mail: Mail) {
+    let refused = mailbox.insist(mail);
+    if refused > 0 {
+        counter!("damso_mailbox_full_total").increment(refused);
     }
 }
 
 impl Sink for Groups {
     fn durable(&self, group: Arc<Group>) {
         for mailbox in &*self.mailboxes.all {
-            Self::insist(mailbox, Mail::Durable(group.clone()));
+            insist(mailbox, Mail::Durable(group.clone()));
         }
     }
 
     fn undone(&self, run: Run, why: Undone) {
         let Some(owner) = self.mailboxes.owner(run.channel) else { return };
-        Self::insist(owner, Mail::Undone(run, why));
+        insist(owner, Mail::Undone(run, why));
     }
 }
 

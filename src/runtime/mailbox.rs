@@ -8,8 +8,13 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
+use std::thread;
+use std::time::Duration;
 
 use tokio::sync::Notify;
+
+/// How long a thread that must post waits for a reader that is behind, before it tries again.
+const FULL_PAUSE: Duration = Duration::from_millis(1);
 
 /// A bounded queue of `T` with one reader.
 #[derive(Debug)]
@@ -51,6 +56,19 @@ impl<T> Mailbox<T> {
         items.push(item);
         self.wake_if_first(items, 1);
         Ok(())
+    }
+
+    /// Posts one item, however long the reader takes to make room. Blocks: for threads whose
+    /// item must not be lost, and which a reader that is behind may slow down. Returns how often
+    /// there was no room.
+    pub fn insist(&self, mut item: T) -> u64 {
+        let mut refused = 0;
+        while let Err((_, back)) = self.post(item) {
+            refused += 1;
+            thread::sleep(FULL_PAUSE);
+            item = back;
+        }
+        refused
     }
 
     /// Posts all of `batch` in its order, or nothing. `batch` is left empty, its memory kept.
@@ -176,6 +194,23 @@ mod tests {
         let mut taken = vec![0];
         mailbox.take(&mut taken);
         assert_eq!(taken, [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn whoever_insists_waits_for_room() {
+        let mailbox = Arc::new(Mailbox::new(1));
+        assert_eq!(mailbox.insist(1), 0);
+        let full = mailbox.clone();
+        let insisting = thread::spawn(move || full.insist(2));
+        let mut taken = Vec::new();
+        while taken.len() < 2 {
+            if mailbox.refused() > 0 {
+                mailbox.take(&mut taken);
+            }
+            thread::yield_now();
+        }
+        assert_eq!(taken, [1, 2]);
+        assert!(insisting.join().unwrap() > 0);
     }
 
     #[test]
