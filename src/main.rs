@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use damso::server::{self, Cli, Command, Server};
+use damso::server::{self, Cli, Command, Server, Signals};
 
 /// Flush workers free what the committer allocated, a hundred thousand small pieces at a time; the
 /// system's allocator sweeps them up within one of the committer's next allocations.
@@ -30,9 +30,10 @@ fn run(cli: Cli) -> Result<(), Box<dyn std::error::Error>> {
         }
         Some(Command::Serve) | None => {
             server::log_to_stderr();
+            let signals = Signals::watch()?;
             let server = Server::start(cli.config)?;
             print!("{}", server.greeting());
-            server.wait_for_signal()?;
+            signals.wait();
             println!("stopping: telling clients when to come back");
             server.stop();
             Ok(())

@@ -11,4 +11,4 @@ mod shards; //  one thread per shard
 pub use build::StartError;
 pub use config::{Cli, Command, Config, TokenArgs};
 pub use greeting::token;
-pub use running::{Server, log_to_stderr};
+pub use running::{Server, Signals, log_to_stderr};

@@ -7,6 +7,8 @@ use std::sync::mpsc::Receiver;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
 use super::config::Config;
 use super::greeting::{self, Facts};
 use super::identity::Identity;
@@ -58,24 +60,6 @@ impl Server {
         })
     }
 
-    /// Waits for SIGTERM or SIGINT.
-    ///
-    /// # Errors
-    /// Signals cannot be watched.
-    pub fn wait_for_signal(&self) -> std::io::Result<()> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(async {
-            use tokio::signal::unix::{SignalKind, signal};
-            let mut terminate = signal(SignalKind::terminate())?;
-            let mut interrupt = signal(SignalKind::interrupt())?;
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            Ok(())
-        })
-    }
-
     /// Stops accepting, commits and answers what is on its way, tells every client when to
     /// come back, closes the store. Bounded: see `DRAIN_*` in the limits.
     pub fn stop(mut self) {
@@ -94,6 +78,39 @@ impl Server {
         {
             tracing::error!("the admin page ended by a panic");
         }
+    }
+}
+
+/// The signals that end a server, watched from the moment it is made: make it before anybody is
+/// told that there is a server to be stopped.
+pub struct Signals {
+    runtime: tokio::runtime::Runtime,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// Watches SIGTERM and SIGINT.
+    ///
+    /// # Errors
+    /// Signals cannot be watched.
+    pub fn watch() -> std::io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (terminate, interrupt) = {
+            let _within = runtime.enter();
+            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
+        };
+        Ok(Self { runtime, terminate, interrupt })
+    }
+
+    /// Waits for one of them.
+    pub fn wait(mut self) {
+        self.runtime.block_on(async {
+            tokio::select! {
+                _ = self.terminate.recv() => {}
+                _ = self.interrupt.recv() => {}
+            }
+        });
     }
 }
 
