@@ -293,6 +293,15 @@ impl Channel {
 
     /// The channel cannot go on: everybody who waits hears `refusal`.
     pub(super) fn give_up(&mut self, refusal: &Refusal, told: &mut Vec<Told>) {
+        match std::mem::replace(&mut self.stage, Stage::Ready) {
+            Stage::Changing(change) => {
+                told.push(Told::Answer(change.route, Err(refusal.clone())));
+            }
+            Stage::Resolving(run, _) => {
+                self.refused(run, &Refusal::OutcomeUnknown, self.touched, told);
+            }
+            _ => {}
+        }
         for work in std::mem::take(&mut self.waiting) {
             if let Work::Row { row, settling } = &work {
                 told.push(Told::RowStored(*settling, row.id, false));

@@ -31,6 +31,8 @@ pub enum Mail {
     KeysFound(ChannelNo, Result<Vec<KeyRow>, Arc<StoreError>>),
     /// The directory decided a command of a channel owned here.
     Changed(ChannelNo, Result<directory::Done, Refusal>),
+    /// Blocking work for a channel owned here panicked: what it did is unknown.
+    Failed(ChannelNo),
     /// A shard applied the change of rights at this seq.
     Applied(ChannelNo, Seq),
     /// A channel's committed head, as its owner found it when it opened the channel.

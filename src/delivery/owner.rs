@@ -9,12 +9,11 @@ use hashbrown::HashMap;
 
 use super::channel::Channel;
 use super::mail::{Change, ChangeKind, Found, Mail, OpenError, Origin, Refusal, Work};
-use super::post::Post;
+use super::post::{Post, insist};
 use super::stage::{Mint, Stage, Step, Told};
 use crate::model::limits;
 use crate::runtime::clock::Clock;
-use crate::runtime::door::Door;
-use crate::runtime::mailbox::Mailbox;
+use crate::runtime::door::{Door, DoorError};
 use crate::runtime::snowflake::Snowflake;
 use crate::store::directory::{self, Command, Directory, DirectoryError, OutboxId};
 use crate::store::log::{ChannelLog, Group, KeyRow, Run, StoreError, Undone};
@@ -153,13 +152,12 @@ impl Owned {
                 self.open(number, post);
             }
             Undone::Refused(_) if tries == 0 => {
-                let refusal = Refusal::Unavailable { after: limits::UNAVAILABLE_RETRY };
-                channel.refused(run, &refusal, now, &mut self.told);
+                channel.refused(run, &unavailable(), now, &mut self.told);
                 self.go_on(number, post);
             }
             Undone::Refused(_) | Undone::Unknown(_) => {
                 channel.refused(run, &Refusal::OutcomeUnknown, now, &mut self.told);
-                self.drop_channel(number, post);
+                self.drop_channel(number, &unavailable(), post);
             }
         }
     }
@@ -176,7 +174,7 @@ impl Owned {
             Ok(found) => channel.looked_up(found),
             Err(error) => {
                 tracing::error!(channel = %number, %error, "old keys cannot be looked up");
-                return self.drop_channel(number, post);
+                return self.drop_channel(number, &unavailable(), post);
             }
         }
         self.go_on(number, post);
@@ -206,6 +204,11 @@ impl Owned {
             Err(refusal) => self.told.push(Told::Answer(change.route, Err(refusal))),
         }
         self.go_on(number, post);
+    }
+
+    /// Blocking work for a channel owned here panicked.
+    pub(super) fn failed(&mut self, number: ChannelNo, post: &mut Post) {
+        self.drop_channel(number, &Refusal::OutcomeUnknown, post);
     }
 
     /// A shard applied a change of rights.
@@ -239,16 +242,11 @@ impl Owned {
 
     fn cannot_open(&mut self, number: ChannelNo, error: &OpenError, post: &mut Post) {
         if let Some(channel) = self.channels.get_mut(&number) {
-            let stage = std::mem::replace(&mut channel.stage, Stage::Ready);
-            if let Stage::Resolving(run, _) = stage {
-                let now = self.tools.clock.now();
-                channel.refused(run, &Refusal::OutcomeUnknown, now, &mut self.told);
-            }
             let refusal = match error {
                 OpenError::Absent => Refusal::NotFound,
                 OpenError::Store(_) | OpenError::Directory(_) => {
                     tracing::error!(channel = %number, %error, "a channel cannot be opened");
-                    Refusal::Unavailable { after: limits::UNAVAILABLE_RETRY }
+                    unavailable()
                 }
             };
             channel.give_up(&refusal, &mut self.told);
@@ -257,10 +255,9 @@ impl Owned {
         self.tell(post);
     }
 
-    fn drop_channel(&mut self, number: ChannelNo, post: &mut Post) {
+    fn drop_channel(&mut self, number: ChannelNo, refusal: &Refusal, post: &mut Post) {
         if let Some(mut channel) = self.channels.remove(&number) {
-            let refusal = Refusal::Unavailable { after: limits::UNAVAILABLE_RETRY };
-            channel.give_up(&refusal, &mut self.told);
+            channel.give_up(refusal, &mut self.told);
         }
         self.tell(post);
     }
@@ -342,9 +339,11 @@ impl Owned {
         job: impl FnOnce() -> Mail + Send + 'static,
     ) {
         let home = post.home().clone();
-        let taken = self.tools.door.submit(job, move |mail| insist(&home, mail));
-        if taken.is_err() {
-            self.drop_channel(number, post);
+        let deliver = move |done: Result<Mail, DoorError>| {
+            insist(&home, done.unwrap_or(Mail::Failed(number)));
+        };
+        if self.tools.door.submit(job, deliver).is_err() {
+            self.drop_channel(number, &unavailable(), post);
         }
     }
 
@@ -366,7 +365,7 @@ impl Owned {
                     // A row that is not forgotten is found again at the next open, and known by its key.
                     let forget = move || directory.outbox_done(&rows, &moved);
                     let _ = self.tools.door.submit(forget, |forgotten| {
-                        if let Err(error) = forgotten {
+                        if let Ok(Err(error)) = forgotten {
                             tracing::warn!(%error, "settled rows stay in the outbox for now");
                         }
                     });
@@ -393,12 +392,9 @@ pub fn refusal_of(error: &DirectoryError) -> Refusal {
     }
 }
 
-/// Posts the result of blocking work, however long the shard takes to make room.
-fn insist(home: &Mailbox<Mail>, mut mail: Mail) {
-    while let Err((_, refused)) = home.post(mail) {
-        std::thread::yield_now();
-        mail = refused;
-    }
+/// The stores cannot be asked now.
+fn unavailable() -> Refusal {
+    Refusal::Unavailable { after: limits::UNAVAILABLE_RETRY }
 }
 
 /// The run as the resolving channel keeps it while a copy is with the committer.

@@ -158,6 +158,7 @@ impl Delivery {
             Mail::Opened(channel, found) => owned.opened(channel, found, post),
             Mail::KeysFound(channel, found) => owned.keys_found(channel, found, post),
             Mail::Changed(channel, changed) => owned.changed(channel, changed, post),
+            Mail::Failed(channel) => owned.failed(channel, post),
             Mail::Applied(channel, seq) => owned.applied(channel, seq, post),
             Mail::RowStored { origin, row, stored } => owned.row_done(origin, row, stored, post),
             Mail::Head(channel, head) => {

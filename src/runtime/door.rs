@@ -17,11 +17,15 @@ use std::{io, panic, thread};
 
 use tokio::sync::{Notify, oneshot};
 
-/// Does the work, and leaves what hands its result over.
-type Job = Box<dyn FnOnce() -> Delivery + Send>;
+/// Does the work. A panic of it ends nothing but the job.
+type Job = Box<dyn FnOnce() -> Done + Send>;
 
-/// Hands a result over to whoever waits for it.
-pub type Delivery = Box<dyn FnOnce() + Send>;
+/// Work that was done, and whose result nobody has been told yet.
+pub struct Done {
+    deliver: Box<dyn FnOnce() + Send>,
+    /// It panicked, which is what its caller will be told.
+    pub panicked: bool,
+}
 
 /// Why there is no result.
 #[derive(thiserror::Error, Clone, Copy, PartialEq, Eq, Debug)]
@@ -49,7 +53,7 @@ enum Inner {
 #[derive(Clone, Debug)]
 pub struct Steps(Arc<Queue>);
 
-/// Work that was taken out of a stepped door. Dropped unrun, its caller is told of a panic.
+/// Work that was taken out of a stepped door.
 pub struct Step(Job);
 
 #[derive(Debug)]
@@ -121,25 +125,28 @@ impl Door {
         let taken = self.submit(job, move |result| drop(answer.send(result)));
         async move {
             taken?;
-            answered.await.map_err(|_| DoorError::Panicked)
+            // Without an answer it was never run, and never will be: the process ends.
+            answered.await.unwrap_or(Err(DoorError::Full))
         }
     }
 
-    /// Has `job` run, and `deliver` called with its result, on the same thread.
+    /// Has `job` run, and `deliver` called with its result, or with its panic, on the same thread.
     ///
     /// # Errors
     /// [`DoorError::Full`]: surely not run.
     pub fn submit<R: Send + 'static>(
         &self,
         job: impl FnOnce() -> R + Send + 'static,
-        deliver: impl FnOnce(R) + Send + 'static,
+        deliver: impl FnOnce(Result<R, DoorError>) + Send + 'static,
     ) -> Result<(), DoorError> {
         let job: Job = Box::new(move || {
-            let result = job();
-            Box::new(move || deliver(result))
+            let result = panic::catch_unwind(AssertUnwindSafe(job));
+            let result = result.map_err(|_| DoorError::Panicked);
+            let panicked = result.is_err();
+            Done { deliver: Box::new(move || deliver(result)), panicked }
         });
         if let Inner::Inline(_) = &*self.0 {
-            run(job).into_iter().for_each(|deliver| deliver());
+            job().deliver();
             return Ok(());
         }
         if self.queue().push(job) { Ok(()) } else { Err(DoorError::Full) }
@@ -185,9 +192,19 @@ impl Steps {
 }
 
 impl Step {
-    /// Does the work. `None`: it panicked.
-    pub fn run(self) -> Option<Delivery> {
-        run(self.0)
+    /// Does the work.
+    pub fn run(self) -> Done {
+        (self.0)()
+    }
+}
+
+impl Done {
+    /// Tells the result to whoever waits for it.
+    pub fn deliver(self) {
+        if self.panicked {
+            tracing::error!("blocking work panicked");
+        }
+        (self.deliver)();
     }
 }
 
@@ -244,7 +261,7 @@ impl Queue {
                 state = self.arrived.wait(state).expect("no code that holds this lock panics");
             };
             drop(state);
-            run(job).into_iter().for_each(|deliver| deliver());
+            job().deliver();
         }
     }
 
@@ -257,13 +274,6 @@ impl std::fmt::Debug for Queue {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Queue").field("waiting_max", &self.waiting_max).finish_non_exhaustive()
     }
-}
-
-/// Runs a job; its panic ends the job alone. The job's answer is dropped with it, which
-/// its caller sees.
-fn run(job: Job) -> Option<Delivery> {
-    let delivery = panic::catch_unwind(AssertUnwindSafe(job));
-    delivery.inspect_err(|_| tracing::error!("blocking work panicked")).ok()
 }
 
 #[cfg(test)]
@@ -295,12 +305,12 @@ mod tests {
         let (first, second) = (door.call(job(1)), door.call(job(2)));
         assert_eq!(wait(door.call(|| 3)), Err(DoorError::Full));
         wait(steps.arrived());
-        let delivery = steps.take(3).expect("the second of two").run().expect("no panic");
+        let result = steps.take(3).expect("the second of two").run();
         assert_eq!((done.try_recv(), door.waiting()), (Ok(2), 1));
-        delivery();
+        result.deliver();
         assert_eq!(wait(second), Ok(Ok(2)));
         drop(steps.take(0).expect("the first"));
-        assert_eq!((wait(first), done.try_recv().is_err()), (Err(DoorError::Panicked), true));
+        assert_eq!((wait(first), done.try_recv().is_err()), (Err(DoorError::Full), true));
         assert!(steps.take(0).is_none());
     }
 

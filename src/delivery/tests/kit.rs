@@ -7,13 +7,14 @@ use damso_proto::wire;
 
 use crate::connections::{self, Connections};
 use crate::delivery::{
-    Answer, Change, ChangeKind, Delivery, Groups, Mailboxes, Outcome, Parts, Submission, Tools,
-    Work,
+    Answer, Change, ChangeKind, Delivery, Groups, Mail, Mailboxes, Outcome, Parts, Submission,
+    Tools, Work,
 };
 use crate::model::body::BodyHash;
 use crate::model::deadline::Deadline;
 use crate::runtime::clock::{Clock as _, ManualClock};
 use crate::runtime::door::Door;
+use crate::runtime::mailbox::Mailbox;
 use crate::runtime::placement::Shards;
 use crate::runtime::random::SeededRandom;
 use crate::runtime::route::{ConnectionId, Route, ShardNo};
@@ -32,15 +33,22 @@ pub(crate) struct World {
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) log: Arc<MemoryLog>,
     pub(crate) directory: Arc<Sqlite>,
+    pub(crate) mailbox: Arc<Mailbox<Mail>>,
     next: u64,
 }
 
 impl World {
     pub(crate) fn new(commit: Commit) -> Self {
+        Self::with_door(commit, Door::inline())
+    }
+
+    /// The same, with blocking work behind a door of the test's.
+    pub(crate) fn with_door(commit: Commit, door: Door) -> Self {
         let me = ShardNo::new(0);
         let clock = Arc::new(ManualClock::new(BEGIN_MS));
         let mailboxes = Mailboxes::new(Shards::ONE);
         let home = mailboxes.of(me).unwrap().clone();
+        let mailbox = home.clone();
         let sink = Arc::new(Groups::new(mailboxes.clone()));
         let log = Arc::new(MemoryLog::new(MemoryDisk::default(), commit, sink, clock.clone()));
         let random = Arc::new(SeededRandom::new(1));
@@ -52,12 +60,12 @@ impl World {
             ids: Arc::new(Snowflake::new(machine, MessageId::default())),
             log: log.clone(),
             directory: directory.clone(),
-            door: Door::inline(),
+            door,
         };
         let connections = Connections::new(connections::Options::default(), me);
         let delivery =
             Delivery::new(Parts { me, home, mailboxes, tools: tools.clone(), connections });
-        Self { delivery, tools, clock, log, directory, next: 0 }
+        Self { delivery, tools, clock, log, directory, mailbox, next: 0 }
     }
 
     /// Turns until nothing comes any more; what was answered, by request.

@@ -201,9 +201,10 @@ async fn work(steps: Steps, dice: Dice) {
         let pick = usize::try_from(dice.below(64)).expect("a small number");
         let Some(step) = steps.take(pick) else { continue };
         dice.work().await;
-        let delivery = step.run().expect("no blocking work panics");
+        let done = step.run();
+        assert!(!done.panicked, "no blocking work panics");
         dice.work().await;
-        delivery();
+        done.deliver();
     }
 }
 
