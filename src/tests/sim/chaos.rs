@@ -49,7 +49,7 @@ async fn happening(story: &Rc<Story>, crowd: &mut Crowd, guest: &Rc<Device>) {
             let (owner, channel) = (crowd.people[0].client(), crowd.rooms[0].channel);
             // Not waited for: the server may be down. What it comes to is seen by everybody.
             let (uid, user, adds) = (guest.uid(), guest.user(), dice.one_in(2));
-            tokio::task::spawn_local(async move {
+            story.command(async move {
                 let done = match adds {
                     true => owner.add_member(channel, &uid).await,
                     false => owner.remove_member(channel, user).await,

@@ -66,6 +66,8 @@ pub(crate) struct Story {
     pub(crate) rooms: RefCell<Vec<Room>>,
     server: RefCell<Option<Server>>,
     next_device: Cell<DeviceNo>,
+    /// Commands that nobody waits for, and that are not answered.
+    commands: Cell<u32>,
     /// The process dies where the next commit would be, and leaves this of it.
     death: Cell<Option<InFlight>>,
     died: Notify,
@@ -144,6 +146,7 @@ impl Story {
             rooms: RefCell::default(),
             server: RefCell::default(),
             next_device: Cell::new(1),
+            commands: Cell::new(0),
             death: Cell::new(None),
             died: Notify::new(),
             dice,
@@ -200,6 +203,16 @@ impl Story {
         }
     }
 
+    /// Gives a command that nobody waits for; before the end it must be answered.
+    pub(crate) fn command(self: &Rc<Self>, command: impl Future<Output = ()> + 'static) {
+        let story = self.clone();
+        self.commands.set(self.commands.get() + 1);
+        tokio::task::spawn_local(async move {
+            command.await;
+            story.commands.set(story.commands.get() - 1);
+        });
+    }
+
     /// A number for a device.
     pub(crate) fn device_no(&self) -> DeviceNo {
         self.next_device.replace(self.next_device.get() + 1)
@@ -237,9 +250,13 @@ impl Story {
         if !self.serves() {
             self.start();
         }
-        let stuck = || format!("not answered: {:?}", self.watch.borrow().unanswered());
-        self.wait("everything is answered", || self.watch.borrow().unanswered().is_empty(), stuck)
-            .await;
+        let stuck = || {
+            let watch = self.watch.borrow();
+            format!("{} commands, and {:?}", self.commands.get(), watch.unanswered())
+        };
+        // A command that came later could change what was read back already.
+        let quiet = || self.commands.get() == 0 && self.watch.borrow().unanswered().is_empty();
+        self.wait("everything is answered", quiet, stuck).await;
         let rooms = self.rooms.borrow().clone();
         let mut heads = BTreeMap::new();
         for room in &rooms {
