@@ -24,6 +24,7 @@ use super::dice::Dice;
 use super::network::{DeviceNo, Network};
 use super::server::Server;
 use super::watch::Watch;
+use crate::crash::cycles;
 
 /// What takes longer, once nothing fails any more, never ends.
 const SETTLE_MAX: Duration = Duration::from_secs(1_800);
@@ -110,13 +111,14 @@ where
     })
 }
 
-/// The seeds of a scenario: `few` of them, or what the environment asks for.
+/// The seeds of a scenario: `few` of them, ten times as many where `DAMSO_TESTS=full`, or what
+/// the environment asks for.
 pub(crate) fn seeds(few: u64) -> impl Iterator<Item = u64> {
-    let asked = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
-    match asked("DAMSO_SIM_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 1..1 + few * asked("DAMSO_SIM_ROUNDS").unwrap_or(1),
-    }
+    let few = usize::try_from(few).expect("few");
+    let rounds = cycles("DAMSO_SIM_ROUNDS", 1, 10);
+    let one = std::env::var("DAMSO_SIM_SEED");
+    let one = one.map(|seed| seed.parse().expect("DAMSO_SIM_SEED: a number"));
+    one.map_or(1..1 + (few * rounds) as u64, |seed: u64| seed..seed + 1)
 }
 
 /// Names the seed of a story that panics.
