@@ -241,18 +241,14 @@ impl Owned {
     }
 
     fn cannot_open(&mut self, number: ChannelNo, error: &OpenError, post: &mut Post) {
-        if let Some(channel) = self.channels.get_mut(&number) {
-            let refusal = match error {
-                OpenError::Absent => Refusal::NotFound,
-                OpenError::Store(_) | OpenError::Directory(_) => {
-                    tracing::error!(channel = %number, %error, "a channel cannot be opened");
-                    unavailable()
-                }
-            };
-            channel.give_up(&refusal, &mut self.told);
-        }
-        self.channels.remove(&number);
-        self.tell(post);
+        let refusal = match error {
+            OpenError::Absent => Refusal::NotFound,
+            OpenError::Store(_) | OpenError::Directory(_) => {
+                tracing::error!(channel = %number, %error, "a channel cannot be opened");
+                unavailable()
+            }
+        };
+        self.drop_channel(number, &refusal, post);
     }
 
     fn drop_channel(&mut self, number: ChannelNo, refusal: &Refusal, post: &mut Post) {
