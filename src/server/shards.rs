@@ -5,18 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::Sender;
 use std::thread::JoinHandle;
-use std::time::Duration;
 use std::{io, thread};
 
 use crate::connections::{self, Connections};
-use crate::delivery::{Delivery, Mailboxes, Parts, Tools};
-use crate::model::limits;
-use crate::requests::Floors;
-use crate::runtime::mailbox::Mailbox;
+use crate::delivery::{Mailboxes, Parts, Tools};
 use crate::runtime::random::Random;
 use crate::runtime::route::ShardNo;
 use crate::runtime::shutdown::{Phase, Watch};
-use crate::session::{Options, Shard};
+use crate::session::{self, Options};
 use crate::transport::{self, Door, Entrance, Handovers};
 
 /// What a shard's thread is given. All of it is `Send`; the shard itself is made on its thread.
@@ -63,7 +59,9 @@ async fn serve(seed: Seed) -> io::Result<()> {
     else {
         return Err(io::Error::other("there is no such shard"));
     };
-    let shard = make(me, home, mailboxes, tools, seed.connections, seed.random, seed.options);
+    let connections = Connections::new(seed.connections, me);
+    let parts = Parts { me, home, mailboxes, tools, connections };
+    let shard = session::make(parts, seed.random, seed.options);
     let (tls, door, scratch) = (seed.tls, seed.door, Default::default());
     let entrance = Entrance { shard: shard.clone(), handovers, tls, door, scratch };
     let turning = tokio::task::spawn_local(shard.clone().run());
@@ -75,44 +73,9 @@ async fn serve(seed: Seed) -> io::Result<()> {
         () = shutdown.reached(Phase::Draining) => {}
     }
     receiving.abort();
-    drain(&shard).await;
+    session::drain(&shard).await;
     drop(seed.drained);
     shutdown.reached(Phase::Stopped).await;
     turning.abort();
     Ok(())
-}
-
-/// A shard from what lies below it.
-fn make(
-    me: ShardNo,
-    home: Arc<Mailbox<crate::delivery::Mail>>,
-    mailboxes: Mailboxes,
-    tools: Tools,
-    connections: connections::Options,
-    random: Arc<dyn Random>,
-    options: Options,
-) -> std::rc::Rc<Shard> {
-    let connections = Connections::new(connections, me);
-    let parts = Parts { me, home: home.clone(), mailboxes, tools: tools.clone(), connections };
-    let Tools { clock, log, directory, door, .. } = tools;
-    let floors = Floors::new(Delivery::new(parts), log, directory, door, clock);
-    Shard::new(me, floors, home, random, options)
-}
-
-/// No new requests; what is on its way is committed and answered; then everybody is told to come back.
-async fn drain(shard: &std::rc::Rc<Shard>) {
-    shard.stop_intake();
-    let quiet = async {
-        while !shard.is_quiet() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    drop(tokio::time::timeout(limits::DRAIN_COMMIT, quiet).await);
-    shard.drain(limits::DRAIN_SPREAD);
-    let gone = async {
-        while shard.sessions() > 0 || shard.parting() > 0 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    drop(tokio::time::timeout(limits::DRAIN_FLUSH, gone).await);
 }

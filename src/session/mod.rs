@@ -11,6 +11,7 @@
 //! Wire codes are made here and nowhere else.
 
 mod bulk; //    long answers, one chunk in flight
+mod life; //    a shard's beginning and end
 mod login; //   Hello: version and token, before there is a session
 mod metrics; // what a shard counts of its sessions
 mod reply; //   answers and refusals as frames
@@ -20,6 +21,7 @@ mod shard; //   a shard: its floors, its sessions, its turn
 mod table; //   sessions by connection
 pub mod token; //  who is it: tokens, checked and issued
 
+pub use life::{drain, make};
 pub use login::{Guest, Refused, check};
 pub use reply::closing;
 pub use shard::{Options, Shard};

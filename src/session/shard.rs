@@ -68,8 +68,8 @@ pub struct Shard {
 }
 
 impl Shard {
-    /// A shard without sessions.
-    pub fn new(
+    /// A shard without sessions. See [`super::make`].
+    pub(super) fn new(
         me: ShardNo,
         floors: Floors,
         mailbox: Arc<Mailbox<Mail>>,
@@ -257,17 +257,17 @@ impl Shard {
     }
 
     /// Reads nothing more from anybody: what was asked before is still answered.
-    pub fn stop_intake(&self) {
+    pub(super) fn stop_intake(&self) {
         self.draining.set(true);
     }
 
     /// No request waits for its answer.
-    pub fn is_quiet(&self) -> bool {
+    pub(super) fn is_quiet(&self) -> bool {
         self.sessions.borrow_mut().each().all(|(_, session)| session.in_flight == 0)
     }
 
     /// Tells every client to come back, each after a time of its own within `spread`.
-    pub fn drain(&self, spread: Duration) {
+    pub(super) fn drain(&self, spread: Duration) {
         let ids: Vec<_> = self.sessions.borrow_mut().each().map(|(id, _)| id).collect();
         for id in ids {
             let share = self.random.number() as f64 / u64::MAX as f64;

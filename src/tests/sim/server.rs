@@ -11,12 +11,10 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use damso::connections::{self, Connections};
-use damso::delivery::{self, Delivery, Groups, Mailboxes, Parts, Tools};
+use damso::delivery::{self, Groups, Mailboxes, Parts, Tools};
 use damso::model::limits;
-use damso::requests::Floors;
 use damso::runtime::door::{Door, Steps};
 use damso::runtime::placement::Shards;
 use damso::runtime::route::ShardNo;
@@ -104,25 +102,10 @@ impl Server {
     /// Asks it to stop, as SIGTERM does, and waits until it has.
     pub(crate) async fn drain(&self) {
         let shards = self.shards.borrow().clone();
-        for shard in &shards {
-            shard.stop_intake();
+        let drains = shards.into_iter().map(|shard| async move { session::drain(&shard).await });
+        for drained in drains.map(spawn_local).collect::<Vec<_>>() {
+            drained.await.expect("nobody ends a drain");
         }
-        let committed = async {
-            while !shards.iter().all(|shard| shard.is_quiet()) {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        drop(tokio::time::timeout(limits::DRAIN_COMMIT, committed).await);
-        for shard in &shards {
-            shard.drain(limits::DRAIN_SPREAD);
-        }
-        let flushed = async {
-            while shards.iter().any(|shard| shard.sessions() > 0) {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        drop(tokio::time::timeout(limits::DRAIN_FLUSH, flushed).await);
-        drop(shards);
         self.memory.close();
         self.kill(InFlight::Vanish);
     }
@@ -172,16 +155,13 @@ fn shard(
     };
     let connections = Connections::new(connections::Options::default(), me);
     let home = mailboxes.of(me).expect("its own").clone();
-    let Tools { clock, log, directory, door, .. } = tools.clone();
-    let mailboxes = mailboxes.clone();
-    let parts = Parts { me, home: home.clone(), mailboxes, tools, connections };
-    let floors = Floors::new(Delivery::new(parts), log, directory, door, clock);
+    let parts = Parts { me, home, mailboxes: mailboxes.clone(), tools, connections };
     let options = session::Options {
         conn: damso_proto::server::ServerOptions::default(),
         server: "damso in simulation".to_owned(),
         alternates: Vec::new(),
     };
-    Shard::new(me, floors, home, story.random.clone(), options)
+    session::make(parts, story.random.clone(), options)
 }
 
 /// Takes connections in, each on a shard that the dice name.

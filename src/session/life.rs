@@ -1,0 +1,40 @@
+//! A shard's beginning and end: made from what lies below it, drained before it stops.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::shard::{Options, Shard};
+use crate::delivery::{Delivery, Parts, Tools};
+use crate::model::limits;
+use crate::requests::Floors;
+use crate::runtime::random::Random;
+
+/// How often a shard that drains is looked at.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+/// A shard without sessions, from what lies below it.
+pub fn make(parts: Parts, random: Arc<dyn Random>, options: Options) -> Rc<Shard> {
+    let (me, home) = (parts.me, parts.home.clone());
+    let Tools { clock, log, directory, door, .. } = parts.tools.clone();
+    let floors = Floors::new(Delivery::new(parts), log, directory, door, clock);
+    Shard::new(me, floors, home, random, options)
+}
+
+/// No new requests; what is on its way is committed and answered; then everybody is told to come back.
+pub async fn drain(shard: &Shard) {
+    shard.stop_intake();
+    until(limits::DRAIN_COMMIT, || shard.is_quiet()).await;
+    shard.drain(limits::DRAIN_SPREAD);
+    until(limits::DRAIN_FLUSH, || shard.sessions() == 0 && shard.parting() == 0).await;
+}
+
+/// Waits until `done`, but not longer than `patience`: nobody may keep a server from its end.
+async fn until(patience: Duration, done: impl Fn() -> bool) {
+    let looking = async {
+        while !done() {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    };
+    drop(tokio::time::timeout(patience, looking).await);
+}
