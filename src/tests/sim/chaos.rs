@@ -2,11 +2,9 @@
 
 use std::rc::Rc;
 
-use damso::connections::End as Side;
-use damso::store::memory::InFlight;
-
 use super::crowd::Crowd;
 use super::device::Device;
+use super::harm::{befall, in_flight};
 use super::story::{End, Memory, Story, play, seeds};
 
 /// What happens in one story.
@@ -16,30 +14,10 @@ const SET_BY_MS: u64 = 50_000;
 
 async fn happening(story: &Rc<Story>, crowd: &mut Crowd, guest: &Rc<Device>) {
     let dice = &story.dice;
-    let victim = crowd.somebody().clone();
-    let in_flight = if dice.one_in(2) { InFlight::Vanish } else { InFlight::Survive };
     match dice.below(12) {
-        0 => story.network.cut(victim.number()),
-        1 => {
-            let bytes = usize::try_from(dice.below(6_000)).expect("a small number");
-            let side = *dice.pick(&[Side::Left, Side::Right]);
-            story.network.cut_after(victim.number(), side, bytes);
-        }
-        2 => {
-            story.network.hold(victim.number(), true);
-            crowd.chat(dice.millis(1..2_000)).await;
-            tokio::time::sleep(dice.millis(1..200_000)).await;
-            story.network.hold(victim.number(), false);
-        }
-        3 => {
-            story.network.stall(victim.number(), true);
-            crowd.chat(dice.millis(1..5_000)).await;
-            story.network.stall(victim.number(), false);
-        }
-        4 => victim.restart(),
-        5 => crowd.people.push(Device::new(story, victim.name())),
-        6 => story.kill(in_flight),
-        7 => story.cut_power(in_flight),
+        0..=5 => befall(story, crowd).await,
+        6 => story.kill(in_flight(dice)),
+        7 => story.cut_power(in_flight(dice)),
         8 => story.drain().await,
         9 => {
             let by = i64::try_from(dice.below(2 * SET_BY_MS)).expect("some seconds");

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use damso::store::memory::InFlight;
 use damso_loadtest::checker::Law;
 
 use super::crowd::Crowd;
+use super::harm::in_flight;
 use super::story::{End, Memory, play, seeds};
 
 /// Kills of one story.
@@ -17,7 +17,7 @@ fn killed_often(seed: u64, memory: Memory) -> End {
         let crowd = Crowd::meet(&story, 4).await;
         for _ in 0..KILLS {
             crowd.chat(story.dice.millis(1..400)).await;
-            let in_flight = if story.dice.one_in(2) { InFlight::Vanish } else { InFlight::Survive };
+            let in_flight = in_flight(&story.dice);
             match story.dice.below(4) {
                 0 => story.kill(in_flight),
                 1 => story.cut_power(in_flight),
