@@ -255,6 +255,13 @@ fn whoever_only_holds_a_place_loses_it_to_whoever_comes() {
 #[test]
 fn strangers_leave_nothing_behind() {
     let server = Process::start(&["--shards", "2"]);
+    // A shard's thread opens sockets of its own when it starts; it counts only after that.
+    server.wait_until("the start of both shards", |server| {
+        let (_, page) = server.page("/metrics");
+        ["0", "1"]
+            .iter()
+            .all(|shard| page.contains(&format!("damso_shard_turns_total{{shard=\"{shard}\"}}")))
+    });
     let string = server.string("alice");
     let target = parsed(&string);
     let sockets = server.sockets();
