@@ -2,9 +2,12 @@
 
 pub mod bare;
 pub mod checker;
+pub mod driver;
 pub mod engine;
 pub mod figures;
 pub mod groups;
 pub mod host;
+pub mod report;
+pub mod scenario;
 pub mod schedule;
 pub mod slo;

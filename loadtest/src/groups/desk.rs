@@ -181,10 +181,10 @@ impl Desk {
             self.corrupt += 1;
             return;
         };
-        if payload.run != self.run || payload.phase != self.phase {
+        if payload.run != self.run || u32::from(payload.tag.phase) != self.phase {
             return;
         }
-        let Some(sent) = self.sent.get_mut(payload.number as usize) else { return };
+        let Some(sent) = self.sent.get_mut(payload.tag.number as usize) else { return };
         self.heard_ns = now_ns;
         self.ran.delivered += 1;
         self.ran.response.record_ns(now_ns.saturating_sub(sent.intended_ns));

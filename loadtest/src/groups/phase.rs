@@ -10,7 +10,7 @@ use super::desk::{Asked, PAYLOAD_TYPE, Sent};
 use super::order::{Phase, Ran, Report};
 use super::worker::{WorkError, Worker};
 use crate::checker::{BodyHash, Observation, SessionNo};
-use crate::engine::payload::Payload;
+use crate::engine::payload::{Payload, Tag};
 use crate::engine::poll::now_ns;
 use crate::schedule::plan;
 
@@ -77,7 +77,11 @@ impl Worker {
         let conn = self.member(channel, member);
         let number = self.desk.sent.len() as u32;
         let phase = self.desk.phase;
-        let payload = Payload { run: self.config.run, intended_ns, phase, number };
+        let payload = Payload {
+            run: self.config.run,
+            intended_ns,
+            tag: Tag { phase: phase as u16, stream: 0, number },
+        };
         let custom = wire::Custom {
             r#type: PAYLOAD_TYPE.into(),
             body: payload.encode(self.config.payload_bytes).into(),

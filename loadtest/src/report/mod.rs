@@ -1,0 +1,3 @@
+//! What a run found: as data, for people, and for other programs.
+
+pub mod model;

@@ -1,0 +1,3 @@
+//! What is to be run: people, channels, traffic, phases.
+
+pub mod layout;
