@@ -12,7 +12,7 @@ use super::worker::{WorkError, Worker};
 use crate::checker::{BodyHash, Observation, SessionNo};
 use crate::engine::payload::{Payload, Tag};
 use crate::engine::poll::now_ns;
-use crate::schedule::plan;
+use crate::schedule::{Stream, plan};
 
 /// CPU time of this process, nanoseconds.
 fn own_cpu_ns() -> u64 {
@@ -22,8 +22,15 @@ fn own_cpu_ns() -> u64 {
 
 impl Worker {
     pub(super) fn run_phase(&mut self, phase: Phase) -> Result<Report, WorkError> {
-        let shape = (self.config.channels, self.config.members);
-        let messages = plan(phase.arrival, phase.rate, phase.seconds, shape, phase.seed);
+        let stream = Stream {
+            number: 0,
+            arrival: phase.arrival,
+            rate: phase.rate,
+            channels: self.config.channels,
+            members: self.config.members,
+            zipf: 0.0,
+        };
+        let messages = plan(&[stream], phase.seconds, phase.seed);
         let planned = messages.len();
         self.desk.phase = phase.number;
         self.desk.sent = Vec::with_capacity(planned);
