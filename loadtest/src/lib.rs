@@ -7,6 +7,7 @@ pub mod engine;
 pub mod figures;
 pub mod groups;
 pub mod host;
+pub mod peers;
 pub mod report;
 pub mod scenario;
 pub mod schedule;

@@ -10,6 +10,8 @@
 //! A driver does no I/O and holds no clock. What a protocol cannot do is said by
 //! [`Abilities`], and a run says `n/a` for it: nothing is made up.
 
+pub mod mqtt;
+
 use crate::engine::payload::{Payload, Read, Tag};
 use crate::engine::target::{Target, TargetError};
 use crate::scenario::layout::Layout;

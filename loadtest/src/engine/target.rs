@@ -11,6 +11,7 @@ use ring::signature::Ed25519KeyPair;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, verify_server_cert_signed_by_trust_anchor};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{
@@ -41,6 +42,9 @@ pub enum TargetError {
     /// rustls refuses the configuration.
     #[error("TLS: {0}")]
     Tls(#[from] Error),
+    /// A name that no server can have, or a CA that is none.
+    #[error("peer: {0}")]
+    Peer(String),
     /// The key file cannot be read.
     #[error("--token-key {path}: {what}")]
     Key {
@@ -78,6 +82,27 @@ impl Target {
             .map_err(|_| AddressError::Host(parsed.host.clone()))?;
         let pin = parsed.pin.ok_or(TargetError::NoPin)?;
         Ok(Self { address, name, tls: tls(pin)? })
+    }
+
+    /// A server of another kind, whose certificate for `name` the CA in `ca_pem` vouches for. No
+    /// ALPN: it speaks one protocol only.
+    ///
+    /// # Errors
+    /// [`TargetError::Peer`]: no name, or no certificate.
+    pub fn with_ca(address: SocketAddr, name: &str, ca_pem: &str) -> Result<Self, TargetError> {
+        let name = ServerName::try_from(name.to_owned())
+            .map_err(|error| TargetError::Peer(format!("{name:?}: {error}")))?;
+        let ca = CertificateDer::from_pem_slice(ca_pem.as_bytes())
+            .map_err(|error| TargetError::Peer(format!("its CA: {error}")))?;
+        let mut roots = RootCertStore::empty();
+        roots.add(ca).map_err(|error| TargetError::Peer(format!("its CA: {error}")))?;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.resumption = Resumption::disabled();
+        Ok(Self { address, name, tls: Arc::new(config) })
     }
 }
 
@@ -244,5 +269,17 @@ mod tests {
     fn a_target_without_a_pin_is_not_trusted() {
         let error = Target::parse("damso://127.0.0.1:7443").unwrap_err();
         assert!(matches!(error, TargetError::NoPin), "{error}");
+    }
+
+    #[test]
+    fn a_peer_needs_a_name_and_a_ca() {
+        let address = ([127, 0, 0, 1], 1).into();
+        let key = rcgen::KeyPair::generate().unwrap();
+        let ca = rcgen::CertificateParams::default().self_signed(&key).unwrap().pem();
+        assert!(Target::with_ca(address, "localhost", &ca).is_ok());
+        for (name, ca) in [("no name", &ca[..]), ("localhost", ""), ("localhost", "no PEM")] {
+            let error = Target::with_ca(address, name, ca).unwrap_err();
+            assert!(matches!(error, TargetError::Peer(_)), "{error}");
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! The tool as people run it, against the bare loop in a process of its own.
 
+mod peers; // drivers against real servers
+
 use std::path::Path;
 use std::process::{Command, Output};
 
