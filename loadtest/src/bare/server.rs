@@ -16,8 +16,8 @@ use rustls::server::UnbufferedServerConnection;
 use slab::Slab;
 
 use super::{Certificate, talk};
+use crate::engine::pipe::{Pipe, PipeError, Received, Scratch};
 use crate::engine::poll::{Poll, Wait};
-use crate::engine::tls::{Pipe, PipeError, Received, Scratch};
 
 /// The listener's token; connections have their slot.
 const LISTENER: u64 = u64::MAX - 1;

@@ -93,6 +93,10 @@ impl Poll {
 
     /// Waits, and fills `ready` with the tokens of ready sources.
     ///
+    /// A watched socket whose other end is gone is named twice, one after the other: who reads until a
+    /// read is short gets what was said with the first, and the end, which stands behind it and
+    /// makes no further edge, with the second.
+    ///
     /// # Errors
     /// The system refuses to wait; an interruption is no error.
     pub fn wait(&mut self, wait: Wait, ready: &mut Vec<u64>) -> io::Result<()> {
@@ -111,7 +115,13 @@ impl Poll {
             match event.data.u64() {
                 // Edge-triggered and armed anew each time, so it need not be read.
                 TIMER => self.armed = None,
-                token => ready.push(token),
+                token => {
+                    ready.push(token);
+                    let flags = event.flags;
+                    if flags.contains(EventFlags::RDHUP) {
+                        ready.push(token);
+                    }
+                }
             }
         }
         Ok(())
@@ -164,5 +174,18 @@ mod tests {
         writer.write_all(b"x").unwrap();
         poll.wait(Wait::Forever, &mut ready).unwrap();
         assert_eq!(ready, [7]);
+    }
+
+    #[test]
+    fn a_source_whose_other_end_is_gone_is_named_twice() {
+        use std::io::Write as _;
+        let (reader, mut writer) = std::os::unix::net::UnixStream::pair().unwrap();
+        let mut poll = Poll::new().unwrap();
+        let mut ready = Vec::new();
+        poll.watch(&reader, 7).unwrap();
+        writer.write_all(b"x").unwrap();
+        drop(writer);
+        poll.wait(Wait::Forever, &mut ready).unwrap();
+        assert_eq!(ready, [7, 7]);
     }
 }

@@ -1,6 +1,7 @@
 //! Where a run goes: the address, the TLS configuration that a pin asks for, and tokens.
 
 use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,7 +10,9 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use damso_proto::address::{AddressError, ConnectionString, Pin};
 use ring::signature::Ed25519KeyPair;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{Resumption, verify_server_cert_signed_by_trust_anchor};
+use rustls::client::{
+    Resumption, UnbufferedClientConnection, verify_server_cert_signed_by_trust_anchor,
+};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -18,8 +21,12 @@ use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
 };
 
+use super::pipe::{Pipe, PipeError};
+
 /// What both ends call the protocol.
 pub const ALPN: &[u8] = b"damso/1";
+/// Begins the address of a target without TLS.
+pub const PLAIN: &str = "plain://";
 
 /// Why a target cannot be used.
 #[derive(thiserror::Error, Debug)]
@@ -62,16 +69,19 @@ pub struct Target {
     pub address: SocketAddr,
     /// Its name, for TLS.
     pub name: ServerName<'static>,
-    /// How to speak TLS with it.
-    pub tls: Arc<ClientConfig>,
+    /// How to speak TLS with it. `None`: it is spoken to in the clear.
+    pub tls: Option<Arc<ClientConfig>>,
 }
 
 impl Target {
-    /// Reads a connection string; its token, if any, is not used.
+    /// Reads a connection string, whose token, if any, is not used; or `plain://ADDRESS:PORT`.
     ///
     /// # Errors
     /// [`TargetError`]: it is none, its host is unknown, or it has no pin.
     pub fn parse(url: &str) -> Result<Self, TargetError> {
+        if let Some(Ok(address)) = url.strip_prefix(PLAIN).map(str::parse) {
+            return Ok(Self::plain(address));
+        }
         let parsed: ConnectionString = url.parse()?;
         let host = parsed.authority();
         let unknown = |cause| TargetError::Unknown { host: host.clone(), cause };
@@ -81,7 +91,22 @@ impl Target {
         let name = ServerName::try_from(parsed.host.clone())
             .map_err(|_| AddressError::Host(parsed.host.clone()))?;
         let pin = parsed.pin.ok_or(TargetError::NoPin)?;
-        Ok(Self { address, name, tls: tls(pin)? })
+        Ok(Self { address, name, tls: Some(tls(pin)?) })
+    }
+
+    /// A target without TLS.
+    pub fn plain(address: SocketAddr) -> Self {
+        Self { address, name: ServerName::IpAddress(address.ip().into()), tls: None }
+    }
+
+    /// Puts a pipe on a socket that connects to this target; it is still to be started.
+    ///
+    /// # Errors
+    /// [`PipeError::Tls`]: rustls does not take the configuration.
+    pub fn pipe(&self, socket: OwnedFd) -> Result<Pipe<UnbufferedClientConnection>, PipeError> {
+        let Some(config) = &self.tls else { return Ok(Pipe::plain(socket)) };
+        let tls = UnbufferedClientConnection::new(config.clone(), self.name.clone())?;
+        Ok(Pipe::new(socket, tls))
     }
 
     /// A server of another kind, whose certificate for `name` the CA in `ca_pem` vouches for. No
@@ -102,7 +127,7 @@ impl Target {
             .with_root_certificates(roots)
             .with_no_client_auth();
         config.resumption = Resumption::disabled();
-        Ok(Self { address, name, tls: Arc::new(config) })
+        Ok(Self { address, name, tls: Some(Arc::new(config)) })
     }
 }
 
@@ -281,5 +306,13 @@ mod tests {
             let error = Target::with_ca(address, name, ca).unwrap_err();
             assert!(matches!(error, TargetError::Peer(_)), "{error}");
         }
+    }
+
+    #[test]
+    fn a_plain_target_needs_no_pin() {
+        let target = Target::parse("plain://127.0.0.1:7444").unwrap();
+        assert_eq!(target.address, "127.0.0.1:7444".parse().unwrap());
+        assert!(target.tls.is_none());
+        assert!(Target::parse("plain://127.0.0.1").is_err());
     }
 }

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use damso_proto::client::ClientConn;
 use damso_proto::wire;
-use rustls::client::UnbufferedClientConnection;
 
 use super::order::Report;
 use super::worker::{Conn, WorkError, Worker, moment};
+use crate::engine::pipe::PipeError;
 use crate::engine::poll::{now_ns, unix_ms};
-use crate::engine::tls::{Pipe, PipeError, connect};
+use crate::engine::socket::connect;
 use crate::host::Process;
 
 /// Connections under way at once: what a listen backlog holds without dropping one.
@@ -62,13 +62,11 @@ impl Worker {
     /// Begins the next connection, meant for `intended_ns`.
     fn begin(&mut self, intended_ns: u64) -> Result<(), WorkError> {
         let address = self.target.address;
-        let socket = connect(address)
+        let socket = connect(address, None)
             .map_err(|error| WorkError::Unreachable(format!("{address}: {error}")))?;
-        let tls =
-            UnbufferedClientConnection::new(self.target.tls.clone(), self.target.name.clone())
-                .map_err(|error| WorkError::Unreachable(error.to_string()))?;
         self.poll.watch(&socket, self.conns.len() as u64)?;
-        let mut pipe = Pipe::new(socket, tls);
+        let mut pipe =
+            self.target.pipe(socket).map_err(|error| WorkError::Unreachable(error.to_string()))?;
         let mut nothing = Vec::new();
         pipe.start(&mut nothing).map_err(|error| WorkError::Unreachable(error.to_string()))?;
         self.conns.push(Conn { pipe: Some(pipe), talk: None, begun_ns: intended_ns });

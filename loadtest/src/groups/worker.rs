@@ -9,9 +9,9 @@ use rustls::client::UnbufferedClientConnection;
 
 use super::desk::{Asked, Desk, Then};
 use super::order::{Config, Connected, Order, Report};
+use crate::engine::pipe::{Pipe, PipeError, Received, Scratch};
 use crate::engine::poll::{Poll, Wait, now_ns, unix_ms};
 use crate::engine::target::{Issuer, Target, TargetError};
-use crate::engine::tls::{Pipe, PipeError, Received, Scratch};
 use crate::host;
 use crate::schedule::{Planned, Random};
 
