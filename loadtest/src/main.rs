@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use damso_loadtest::bare::{BareError, Certificate, Server, Spoil};
+use damso_loadtest::bare::{BareError, Certificate, Fault, Server};
+use damso_loadtest::engine::target::PLAIN;
 use damso_loadtest::groups::{self, Options, Outcome};
 
 /// Load harness of damso: an open loop, every receiver checked, the last one timed.
@@ -38,9 +39,19 @@ struct BareOptions {
     /// Where to listen; port 0 takes a free one
     #[arg(long, default_value = "127.0.0.1:7444")]
     listen: SocketAddr,
-    /// Do one wrong on purpose: `lose@N`, `repeat@N` or `damage@N`, with N a delivery
+    /// Speak in the clear, without TLS
     #[arg(long)]
-    spoil: Option<Spoil>,
+    plain: bool,
+    /// Do wrong on purpose; may be given several times.
+    ///
+    /// `lose@N`, `repeat@N`, `swap@N`, `damage@N`: to delivery N, counted from 1, those to the
+    /// sender itself not counted. A swapped one follows its receiver's next event of the same
+    /// channel, and is never seen if there is none.
+    /// `stall=1s@4s`: do nothing for 1 s, beginning 4 s after the first message was taken, or with
+    /// `stall=1s@4s#1` after the first message of phase 1.
+    /// `delay=5ms`: say everything that much later.
+    #[arg(long = "fault", value_name = "FAULT")]
+    faults: Vec<Fault>,
 }
 
 fn main() -> ExitCode {
@@ -76,12 +87,19 @@ fn report_failure<E: std::fmt::Display>(result: Result<(), E>, otherwise: Outcom
 
 fn bare(options: &BareOptions) -> Result<(), BareError> {
     damso_loadtest::host::raise_descriptor_limit();
-    let certificate = Certificate::make()?;
-    let mut server = Server::bind(options.listen, &certificate)?;
-    if let Some(spoil) = options.spoil {
-        server.spoil(spoil);
+    let mut server = if options.plain {
+        let server = Server::bind_plain(options.listen)?;
+        println!("{PLAIN}{}", server.address()?);
+        server
+    } else {
+        let certificate = Certificate::make()?;
+        let server = Server::bind(options.listen, &certificate)?;
+        println!("damso://{}?pin={}", server.address()?, certificate.pin);
+        server
+    };
+    for fault in &options.faults {
+        server.inject(*fault);
     }
-    println!("damso://{}?pin={}", server.address()?, certificate.pin);
     Ok(server.run()?)
 }
 

@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use damso_proto::wire::client_frame::Kind as Asked;
 use damso_proto::wire::server_frame::Kind as Said;
 use damso_proto::wire::{self, ClientFrame};
@@ -13,10 +14,11 @@ use foldhash::fast::FixedState;
 use rustix::net::{SocketFlags, accept_with};
 use rustls::ServerConfig;
 use rustls::server::UnbufferedServerConnection;
-use slab::Slab;
 
+use super::crowd::Crowd;
+use super::fault::{Fault, Faults, Receiver};
 use super::{Certificate, talk};
-use crate::engine::pipe::{Pipe, PipeError, Received, Scratch};
+use crate::engine::pipe::{Pipe, PipeError, Received};
 use crate::engine::poll::{Poll, Wait};
 
 /// The listener's token; connections have their slot.
@@ -25,6 +27,12 @@ const LISTENER: u64 = u64::MAX - 1;
 const ACCEPTS_PER_TURN: usize = 8;
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 4_096;
+/// The longest frame that a client may send.
+const FRAME_BYTES_MAX: usize = 64 * 1024;
+
+/// Bytes that may wait for the end of a delay, with what it takes to keep them. Then no more
+/// messages are read, so one message's deliveries are all that can come on top.
+const HELD_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Why the bare server cannot run.
 #[derive(thiserror::Error, Debug)]
@@ -40,13 +48,6 @@ pub enum BareError {
     Tls(#[from] rustls::Error),
 }
 
-struct Conn {
-    pipe: Pipe<UnbufferedServerConnection>,
-    /// The beginning of a frame.
-    left: Vec<u8>,
-    user: u64,
-}
-
 #[derive(Default, Debug)]
 struct Channel {
     head: u64,
@@ -57,64 +58,39 @@ struct Channel {
 /// The whole server.
 pub struct Server {
     listener: TcpListener,
-    tls: Arc<ServerConfig>,
+    /// `None`: it speaks in the clear.
+    tls: Option<Arc<ServerConfig>>,
     poll: Poll,
-    conns: Slab<Conn>,
+    ready: Vec<u64>,
+    pub(super) crowd: Crowd,
     /// uid to slot.
     people: HashMap<String, usize, FixedState>,
     channels: Vec<Channel>,
     messages: u64,
-    scratch: Scratch,
     plain: Vec<u8>,
     /// Answers to the connection whose frames are being read.
     answers: Vec<u8>,
-    spoil: Option<Spoil>,
-    deliveries: u64,
-}
-
-/// A wrong done on purpose to one delivery, so that the harness can be seen to find it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Spoil {
-    /// What is done.
-    pub wrong: Wrong,
-    /// To which delivery, counted from 1; those to the sender itself are not counted.
-    pub at: u64,
-}
-
-/// What can be done to a delivery.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Wrong {
-    /// It does not arrive.
-    Lose,
-    /// It arrives twice.
-    Repeat,
-    /// A byte of its payload is another one.
-    Damage,
-}
-
-impl std::str::FromStr for Spoil {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("`{text}` should look like `lose@1000`, or repeat, or damage");
-        let (what, at) = text.split_once('@').ok_or_else(wrong)?;
-        let at = at.parse().map_err(|_| wrong())?;
-        let wrong = match what {
-            "lose" => Wrong::Lose,
-            "repeat" => Wrong::Repeat,
-            "damage" => Wrong::Damage,
-            _ => return Err(wrong()),
-        };
-        Ok(Self { wrong, at })
-    }
+    faults: Faults,
 }
 
 impl Server {
-    /// Binds `address`.
+    /// Binds `address`, to speak TLS there.
     ///
     /// # Errors
     /// [`BareError`]: the address is taken, or the certificate is no good.
     pub fn bind(address: SocketAddr, certificate: &Certificate) -> Result<Self, BareError> {
+        Self::listen(address, Some(certificate.config()?))
+    }
+
+    /// Binds `address`, to speak in the clear there: what it costs then is TLS' price less.
+    ///
+    /// # Errors
+    /// [`BareError`]: the address is taken.
+    pub fn bind_plain(address: SocketAddr) -> Result<Self, BareError> {
+        Self::listen(address, None)
+    }
+
+    fn listen(address: SocketAddr, tls: Option<Arc<ServerConfig>>) -> Result<Self, BareError> {
         let socket = socket2::Socket::new(
             socket2::Domain::for_address(address),
             socket2::Type::STREAM,
@@ -128,23 +104,36 @@ impl Server {
         poll.watch_level(&socket, LISTENER)?;
         Ok(Self {
             listener: socket.into(),
-            tls: certificate.config()?,
+            tls,
             poll,
-            conns: Slab::new(),
+            ready: Vec::new(),
+            crowd: Crowd::default(),
             people: HashMap::default(),
             channels: Vec::new(),
             messages: 0,
-            scratch: Scratch::default(),
             plain: Vec::new(),
             answers: Vec::new(),
-            spoil: None,
-            deliveries: 0,
+            faults: Faults::default(),
         })
     }
 
-    /// Does one wrong on purpose.
-    pub fn spoil(&mut self, spoil: Spoil) {
-        self.spoil = Some(spoil);
+    /// Does one more thing wrong on purpose. Of several delays the last counts.
+    pub fn inject(&mut self, fault: Fault) {
+        match fault {
+            Fault::Delivery { wrong, at } => self.faults.wrong(wrong, at),
+            Fault::Stall(stall) => self.faults.stall(stall),
+            Fault::Delay(delay) => self.crowd.set_delay(delay, HELD_BYTES_MAX),
+        }
+    }
+
+    /// Serves until the system fails.
+    ///
+    /// # Errors
+    /// Waiting for sockets failed.
+    pub fn run(&mut self) -> io::Result<()> {
+        loop {
+            self.turn(Wait::Forever)?;
+        }
     }
 
     /// Where it listens.
@@ -155,28 +144,43 @@ impl Server {
         self.listener.local_addr()
     }
 
-    /// Serves until the system fails.
-    ///
-    /// # Errors
-    /// Waiting for sockets failed.
-    pub fn run(&mut self) -> io::Result<()> {
-        let mut ready = Vec::new();
-        loop {
-            self.poll.wait(Wait::Forever, &mut ready)?;
-            for &token in &ready {
-                if token == LISTENER {
-                    self.accept();
-                } else if let Ok(slot) = usize::try_from(token)
-                    && self.conns.contains(slot)
-                    && self.serve(slot).is_err()
-                {
-                    self.conns.remove(slot);
-                    for channel in &mut self.channels {
-                        channel.members.retain(|member| *member != slot);
-                    }
-                }
-            }
+    /// Waits for a socket, but not beyond what is due, and serves what is ready.
+    pub(super) fn turn(&mut self, wait: Wait) -> io::Result<()> {
+        let due_ns = [self.crowd.next_due_ns(), self.faults.next_stall_ns()];
+        let wait = match due_ns.into_iter().flatten().min() {
+            // No socket and no moment will wake us for those who are paused.
+            _ if self.crowd.may_resume() => Wait::Not,
+            Some(due_ns) if wait == Wait::Forever => Wait::Until(due_ns),
+            _ => wait,
+        };
+        let mut ready = std::mem::take(&mut self.ready);
+        self.poll.wait(wait, &mut ready)?;
+        self.keep_time();
+        for slot in self.crowd.take_resumed() {
+            // Twice: the end may stand behind a short read, and is not announced again.
+            self.serve(slot);
+            self.serve(slot);
+            self.keep_time();
         }
+        for &token in &ready {
+            if token == LISTENER {
+                self.accept();
+            } else if let Ok(slot) = usize::try_from(token) {
+                self.serve(slot);
+            }
+            self.keep_time();
+        }
+        self.ready = ready;
+        Ok(())
+    }
+
+    /// Does what is due, which without faults is nothing.
+    fn keep_time(&mut self) {
+        if let Some(lasts) = self.faults.due_stall() {
+            std::thread::sleep(lasts);
+        }
+        self.crowd.say_due();
+        self.drop_broken();
     }
 
     fn accept(&mut self) {
@@ -192,45 +196,78 @@ impl Server {
 
     fn enter(&mut self, socket: OwnedFd) -> Result<(), PipeError> {
         rustix::net::sockopt::set_tcp_nodelay(&socket, true)?;
-        let tls = UnbufferedServerConnection::new(self.tls.clone())?;
-        let entry = self.conns.vacant_entry();
-        let slot = entry.key();
-        self.poll.watch(&socket, slot as u64)?;
-        entry.insert(Conn {
-            pipe: Pipe::new(socket, tls),
-            left: Vec::new(),
-            user: slot as u64 + 1,
-        });
+        self.poll.watch(&socket, self.crowd.next_slot() as u64)?;
+        let pipe = match &self.tls {
+            Some(tls) => Pipe::new(socket, UnbufferedServerConnection::new(tls.clone())?),
+            None => Pipe::plain(socket),
+        };
+        self.crowd.enter(pipe);
         Ok(())
     }
 
-    fn serve(&mut self, slot: usize) -> Result<(), PipeError> {
-        let conn = &mut self.conns[slot];
-        conn.pipe.flush()?;
+    fn serve(&mut self, slot: usize) {
+        if self.crowd.conns.contains(slot) {
+            if self.try_serve(slot).is_err() {
+                self.crowd.mark_broken(slot);
+            }
+            self.drop_broken();
+        }
+    }
+
+    fn drop_broken(&mut self) {
+        while let Some(slot) = self.crowd.take_broken() {
+            self.faults.forget(slot);
+            for channel in &mut self.channels {
+                channel.members.retain(|member| *member != slot);
+            }
+        }
+    }
+
+    fn try_serve(&mut self, slot: usize) -> Result<(), PipeError> {
+        self.crowd.conns[slot].pipe.flush()?;
+        if self.crowd.is_full() {
+            self.crowd.pause(slot);
+            return Ok(());
+        }
+        let conn = &mut self.crowd.conns[slot];
         let mut plain = std::mem::take(&mut self.plain);
         plain.clear();
         plain.append(&mut conn.left);
-        let received = conn.pipe.receive(&mut self.scratch, &mut plain)?;
-        let mut input = plain.as_slice();
-        while let Some(frame) =
-            talk::take(&mut input).map_err(|_| PipeError::State("no frame of ours"))?
-        {
-            self.answer(slot, frame)?;
-        }
-        let conn = &mut self.conns[slot];
-        if !input.is_empty() {
-            conn.left = input.to_vec();
-        }
+        let received = conn.pipe.receive(&mut self.crowd.scratch, &mut plain)?;
+        self.answers.clear();
+        let rest = self.answer_all(slot, &plain)?;
         if !self.answers.is_empty() {
-            conn.pipe.send(&mut self.scratch, &self.answers)?;
-            self.answers.clear();
+            self.crowd.answer(slot, &self.answers);
         }
+        if !rest.is_empty() {
+            self.crowd.conns[slot].left = rest.to_vec();
+        }
+        let too_long = rest.len() > FRAME_BYTES_MAX;
         self.plain = plain;
-        if received == Received::End { Err(PipeError::State("closed")) } else { Ok(()) }
+        if received == Received::End {
+            return Err(PipeError::State("closed"));
+        }
+        if self.crowd.is_full() {
+            self.crowd.pause(slot);
+        } else if too_long {
+            return Err(PipeError::State("a frame that is too long"));
+        }
+        Ok(())
     }
 
-    fn answer(&mut self, slot: usize, frame: ClientFrame) -> Result<(), PipeError> {
-        let user = self.conns[slot].user;
+    /// Answers whole frames, unless too much waits. Returns what is left.
+    fn answer_all<'i>(&mut self, slot: usize, mut input: &'i [u8]) -> Result<&'i [u8], PipeError> {
+        while !self.crowd.is_full()
+            && let Some(frame) =
+                talk::take(&mut input).map_err(|_| PipeError::State("no frame of ours"))?
+        {
+            self.answer(slot, frame);
+        }
+        Ok(input)
+    }
+
+    fn answer(&mut self, slot: usize, frame: ClientFrame) {
+        let user = self.crowd.conns[slot].user;
         let id = frame.id;
         let answer = match frame.kind {
             Some(Asked::Hello(hello)) => {
@@ -241,7 +278,7 @@ impl Server {
             Some(Asked::Resume(resume)) if resume.last => {
                 talk::frame(0, Said::Resumed(wire::Resumed { channels: 0 }))
             }
-            Some(Asked::Resume(_) | Asked::Pong(_) | Asked::Cancel(_)) => return Ok(()),
+            Some(Asked::Resume(_) | Asked::Pong(_) | Asked::Cancel(_)) => return,
             Some(Asked::Ping(ping)) => {
                 talk::frame(0, Said::Pong(wire::Pong { id: ping.id, time_ms: 0 }))
             }
@@ -273,7 +310,6 @@ impl Server {
             other => talk::refusal(id, other.as_ref()),
         };
         self.answers.extend_from_slice(&answer);
-        Ok(())
     }
 
     fn channel(&self, number: u64) -> Option<usize> {
@@ -283,52 +319,24 @@ impl Server {
 
     /// The measured part: one record and one write per member. The sender's own event rides with
     /// its acknowledgement.
-    fn fan_out(
-        &mut self,
-        slot: usize,
-        request: u64,
-        at: usize,
-        send: wire::Send,
-    ) -> Result<(), PipeError> {
+    fn fan_out(&mut self, slot: usize, request: u64, at: usize, send: wire::Send) {
+        self.faults.taken(send.content.as_ref());
         let channel = &mut self.channels[at];
         channel.head += 1;
         self.messages += 1;
         let (seq, id) = (channel.head, self.messages << 12);
         let ack = wire::Ack { seq, id, ..Default::default() };
         let number = send.channel;
-        let event = talk::event(send, number, seq, id, self.conns[slot].user);
+        let event = Bytes::from(talk::event(send, number, seq, id, self.crowd.conns[slot].user));
         for &member in &channel.members {
+            let to = Receiver { slot: member, channel: number };
             if member == slot {
                 self.answers.extend_from_slice(&event);
-                continue;
+                self.faults.follow(to, |event| self.answers.extend_from_slice(event));
+            } else {
+                self.faults.deliver(to, &event, |event| self.crowd.say(member, event));
             }
-            let Some(conn) = self.conns.get_mut(member) else { continue };
-            self.deliveries += 1;
-            // A member whose pipe broke is found by its own next event.
-            let _ = match self.spoil {
-                Some(Spoil { wrong, at }) if at == self.deliveries => spoilt(wrong, &event)
-                    .iter()
-                    .try_for_each(|event| conn.pipe.send(&mut self.scratch, event)),
-                _ => conn.pipe.send(&mut self.scratch, &event),
-            };
         }
         self.answers.extend_from_slice(&talk::frame(request, Said::Ack(ack)));
-        Ok(())
-    }
-}
-
-/// What arrives in place of `event`.
-fn spoilt(wrong: Wrong, event: &[u8]) -> Vec<Vec<u8>> {
-    let mut event = event.to_vec();
-    match wrong {
-        Wrong::Lose => Vec::new(),
-        Wrong::Repeat => vec![event.clone(), event],
-        Wrong::Damage => {
-            // The content comes last, so its last byte is the payload's.
-            if let Some(last) = event.last_mut() {
-                *last ^= 1;
-            }
-            vec![event]
-        }
     }
 }

@@ -69,9 +69,9 @@ pub struct Options {
     /// Run each phase against the bare loop, too, in turn, and print the ratio of CPU time
     #[arg(long)]
     pub with_bare: bool,
-    /// Let the bare loop do one wrong (`lose@N`, `repeat@N`, `damage@N`): the run must find it
-    #[arg(long, requires = "with_bare")]
-    pub spoil_bare: Option<String>,
+    /// Let the bare loop do wrong, as `bare --fault` does: the run must find it
+    #[arg(long = "bare-fault", value_name = "FAULT", requires = "with_bare")]
+    pub bare_faults: Vec<String>,
     /// Do not read history back at the end
     #[arg(long)]
     pub no_read_back: bool,
@@ -145,7 +145,7 @@ pub fn run(options: &Options) -> Result<RunReport, RunError> {
         teams.push(Team::start(options, "server", run, url, options.pid, None)?);
     }
     if options.with_bare {
-        let (server, url) = start_bare(options.spoil_bare.as_deref())?;
+        let (server, url) = start_bare(&options.bare_faults)?;
         let pid = Some(server.id());
         teams.push(Team::start(options, "bare", run, &url, pid, Some(server))?);
     }
@@ -206,10 +206,10 @@ fn check(options: &Options) -> Result<(), RunError> {
 }
 
 /// Starts the bare loop in a process of its own.
-fn start_bare(spoil: Option<&str>) -> Result<(Child, String), RunError> {
+fn start_bare(faults: &[String]) -> Result<(Child, String), RunError> {
     let mut server = Command::new(std::env::current_exe()?)
         .args(["bare", "--listen", "127.0.0.1:0"])
-        .args(spoil.iter().flat_map(|spoil| ["--spoil", spoil]))
+        .args(faults.iter().flat_map(|fault| ["--fault", fault]))
         .stdout(Stdio::piped())
         .spawn()?;
     let mut url = String::new();

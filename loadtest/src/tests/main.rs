@@ -1,9 +1,14 @@
 //! The tool as people run it, against the bare loop in a process of its own.
 
-mod peers; // drivers against real servers
+mod peers;
 
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+
+use damso_proto::wire::{self, client_frame, server_frame};
+use prost::Message as _;
 
 fn loadtest(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_damso-loadtest"))
@@ -59,22 +64,23 @@ fn one_wrong_delivery_among_hundreds_ends_the_run_with_3_and_is_named() {
     let cases = [
         ("lose@300", "ReceiverHole"),
         ("repeat@300", "ReceiverRepeat"),
+        ("swap@300", "ReceiverRepeat"),
         ("damage@300", "damaged payloads"),
     ];
-    for (spoil, named) in cases {
-        let output = bare_run(&["--spoil-bare", spoil]);
-        assert_eq!(output.status.code(), Some(3), "{spoil}: {}", text(&output));
-        assert!(text(&output).contains(named), "{spoil}: {}", text(&output));
+    for (fault, named) in cases {
+        let output = bare_run(&["--bare-fault", fault]);
+        assert_eq!(output.status.code(), Some(3), "{fault}: {}", text(&output));
+        assert!(text(&output).contains(named), "{fault}: {}", text(&output));
     }
 }
 
 #[test]
 fn a_channels_first_and_last_delivery_are_missed_too() {
-    let first = bare_run(&["--channels", "1", "--spoil-bare", "lose@4"]);
+    let first = bare_run(&["--channels", "1", "--bare-fault", "lose@4"]);
     assert_eq!(first.status.code(), Some(3), "{}", text(&first));
     assert!(text(&first).contains("it began at 2"), "{}", text(&first));
     // One message only: no later one shows a hole.
-    let one = ["--channels", "1", "--rate", "1", "--arrival", "constant", "--spoil-bare", "lose@4"];
+    let one = ["--channels", "1", "--rate", "1", "--arrival", "constant", "--bare-fault", "lose@4"];
     let last = bare_run(&one);
     assert_eq!(last.status.code(), Some(3), "{}", text(&last));
     assert!(text(&last).contains("NotReached"), "{}", text(&last));
@@ -95,6 +101,39 @@ fn a_broken_objective_ends_with_2_and_a_kept_one_with_0() {
 }
 
 #[test]
+fn a_slow_server_is_seen_to_be_slow_and_nothing_else() {
+    let cases = [("delay=20ms", "last.p50<20ms"), ("stall=400ms@200ms", "last.max<300ms")];
+    for (fault, objective) in cases {
+        let output = bare_run(&["--bare-fault", fault, "--slo", objective]);
+        assert_eq!(output.status.code(), Some(2), "{fault}: {}", text(&output));
+    }
+}
+
+#[test]
+fn a_plain_yardstick_says_where_it_is_and_answers_in_the_clear() {
+    let mut server = Command::new(env!("CARGO_BIN_EXE_damso-loadtest"))
+        .args(["bare", "--plain", "--listen", "127.0.0.1:0"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
+    let mut line = String::new();
+    let stdout = server.stdout.take().expect("it is piped");
+    BufReader::new(stdout).read_line(&mut line).expect("it prints where it is");
+    let address = line.trim().strip_prefix("plain://").expect("it says that it is plain");
+    let mut stream = TcpStream::connect(address).expect("it listens there");
+    let ping = Some(client_frame::Kind::Ping(wire::Ping { id: 7 }));
+    let asked = wire::ClientFrame { kind: ping, ..Default::default() };
+    stream.write_all(&asked.encode_length_delimited_to_vec()).expect("it takes a frame");
+    let pong = Some(server_frame::Kind::Pong(wire::Pong { id: 7, time_ms: 0 }));
+    let said = wire::ServerFrame { kind: pong, ..Default::default() };
+    let mut answer = vec![0; said.encode_length_delimited_to_vec().len()];
+    let read = stream.read_exact(&mut answer);
+    server.kill().and_then(|()| server.wait()).expect("it ends");
+    read.expect("it answers");
+    assert_eq!(answer, said.encode_length_delimited_to_vec());
+}
+
+#[test]
 fn a_target_that_is_not_there_ends_with_6() {
     // A port that was free a moment ago: nothing listens there.
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -110,12 +149,14 @@ fn a_target_that_is_not_there_ends_with_6() {
 
 #[test]
 fn wrong_options_end_with_1_and_say_what_is_right() {
-    let cases: [(&[&str], &str); 5] = [
+    let cases: [(&[&str], &str); 7] = [
         (&["groups"], "--url"),
         (&["groups", "--with-bare", "--rate", "0"], "--rate"),
         (&["groups", "--with-bare", "--members", "9", "--connections", "5"], "--members"),
         (&["groups", "--with-bare", "--slo", "ack.p98<1ms"], "p99"),
         (&["groups", "--conections", "5"], "--connections"),
+        (&["groups", "--with-bare", "--bare-fault", "loose@3"], "lose@N"),
+        (&["bare", "--fault", "stall=1@4"], "stall=1s@4s"),
     ];
     for (arguments, hint) in cases {
         let output = loadtest(arguments);
