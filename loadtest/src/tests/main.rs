@@ -1,6 +1,8 @@
 //! The tool as people run it, against the bare loop in a process of its own.
 
+mod page;
 mod peers;
+mod sample;
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;

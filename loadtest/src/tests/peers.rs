@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use damso_loadtest::driver::mqtt::{Mqtt, Qos};
 use damso_loadtest::driver::{Driver, How, Setting, Told};
 use damso_loadtest::engine::payload::{Payload, Read, Tag};
+use damso_loadtest::engine::pipe::{Pipe, Received, Scratch};
 use damso_loadtest::engine::poll::{Poll, Wait, now_ns};
-use damso_loadtest::engine::tls::{Pipe, Received, Scratch, connect};
+use damso_loadtest::engine::socket::connect;
 use damso_loadtest::peers::{Mosquitto, PeerError};
 use damso_loadtest::scenario::layout::{Class, Layout};
 use rustls::CipherSuite;
@@ -42,10 +43,9 @@ impl<D: Driver> Crew<D> {
         };
         for conn in 0..PEOPLE {
             let target = crew.driver.target();
-            let socket = connect(target.address).expect("the peer listens");
-            let tls = UnbufferedClientConnection::new(target.tls.clone(), target.name.clone());
+            let socket = connect(target.address, None).expect("the peer listens");
             crew.poll.watch(&socket, u64::from(conn)).expect("a socket can be watched");
-            let mut pipe = Pipe::new(socket, tls.expect("rustls takes the configuration"));
+            let mut pipe = target.pipe(socket).expect("rustls takes the configuration");
             pipe.start(&mut Vec::new()).expect("the handshake begins");
             crew.pipes.push(pipe);
             crew.talks.push(None);
@@ -127,7 +127,8 @@ fn with_mosquitto(run: impl FnOnce(&Mosquitto)) {
 /// Everyone logged in, and subscribed to the one channel.
 fn settled(mosquitto: &Mosquitto, qos: Qos) -> Crew<Mqtt> {
     let class = Class { count: 1, members: PEOPLE, direct: false };
-    let setting = Setting { run: RUN, worker: 0, layout: Layout::new(PEOPLE, &[class]) };
+    let setting =
+        Setting { run: RUN, worker: 0, layout: Layout::new(PEOPLE, &[class]), check: false };
     let target = mosquitto.target().expect("the CA is one");
     let mut crew = Crew::connect(Mqtt::new(setting, target, qos));
     crew.serve_until(PEOPLE as usize, |told| matches!(told, Told::Live));
@@ -140,7 +141,8 @@ fn everyone_has_everything(mosquitto: &Mosquitto, qos: Qos) {
     let mut crew = settled(mosquitto, qos);
     for pipe in &crew.pipes {
         // As the product's: its first choice is the cheapest.
-        let suite = pipe.tls().negotiated_cipher_suite().map(|suite| suite.suite());
+        let suite =
+            pipe.tls().and_then(|tls| tls.negotiated_cipher_suite()).map(|suite| suite.suite());
         assert_eq!(suite, Some(CipherSuite::TLS13_AES_128_GCM_SHA256));
     }
     for number in 0..MESSAGES {
