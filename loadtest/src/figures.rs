@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 const LATENCY_US_MAX: u64 = 600_000_000;
 
 /// A distribution of latencies, 3 significant digits, microseconds.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Latencies {
     histogram: Histogram<u64>,
 }
@@ -44,6 +44,44 @@ impl Latencies {
     pub fn record_ns(&mut self, ns: u64) {
         // Rounded up, so that nothing is faster than it was.
         self.histogram.saturating_record(ns.div_ceil(1_000));
+    }
+
+    /// Nothing was recorded.
+    pub fn is_empty(&self) -> bool {
+        self.histogram.is_empty()
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        self.histogram.reset();
+    }
+
+    /// The value that a share of all, 0-1, does not exceed; microseconds.
+    pub fn at(&self, share: f64) -> u64 {
+        self.histogram.value_at_quantile(share)
+    }
+
+    /// (share, microseconds) along the curve, from the median on, denser towards the end: ten
+    /// steps each time that the rest has halved.
+    pub fn curve(&self) -> Vec<(f64, u64)> {
+        let steps = self.histogram.iter_quantiles(10);
+        let mut curve: Vec<(f64, u64)> = steps
+            .map(|step| (step.quantile_iterated_to(), step.value_iterated_to()))
+            .filter(|(share, _)| *share >= 0.5)
+            .collect();
+        // Steps in which the value stands still draw nothing but a line.
+        curve.dedup_by(|next, kept| next.1 == kept.1 && next.0 < 1.0);
+        curve
+    }
+
+    /// The distribution itself, for the writers of logs.
+    pub fn histogram(&self) -> &Histogram<u64> {
+        &self.histogram
+    }
+
+    /// Adds a distribution of the same bounds, or narrower ones.
+    pub fn add(&mut self, histogram: &Histogram<u64>) {
+        self.histogram.add(histogram).expect("ours are the widest bounds");
     }
 
     /// Adds all that `other` holds.

@@ -2,13 +2,15 @@
 
 pub mod bare;
 pub mod checker;
+pub mod controller;
 pub mod driver;
 pub mod engine;
 pub mod figures;
-pub mod groups;
 pub mod host;
 pub mod peers;
 pub mod report;
 pub mod scenario;
 pub mod schedule;
+pub mod serve;
 pub mod slo;
+pub mod worker;

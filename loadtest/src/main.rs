@@ -1,19 +1,41 @@
 //! `damso-loadtest`: latency from the intended send to the last receiver, with a verdict.
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use damso_loadtest::bare::{BareError, Certificate, Fault, Server};
+use damso_loadtest::controller::{
+    self, CompareOptions, FillOptions, Options, RunError, SaturateOptions,
+};
 use damso_loadtest::engine::target::PLAIN;
-use damso_loadtest::groups::{self, Options, Outcome};
+use damso_loadtest::report::files;
+use damso_loadtest::report::model::{Outcome, Report};
+use damso_loadtest::scenario;
+use damso_loadtest::serve::{ServeOptions, serve};
+use damso_loadtest::worker;
+
+/// The product's own, since the server that a run starts lives in this binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Load harness of damso: an open loop, every receiver checked, the last one timed.
+///
+/// Without a target it starts a server of its own in a temporary directory.
 ///
 /// Exit code: 0 ok, 1 usage, 2 objective broken, 3 something lost, repeated or reordered,
 /// 5 void (the harness itself was late), 6 target unreachable.
 #[derive(Parser)]
-#[command(version)]
+#[command(
+    version,
+    max_term_width = 100,
+    after_help = "Examples:\n  damso-loadtest run groups --html report.html\n  damso-loadtest run \
+                  groups --connections 10000 --channels 1000 --rate 1000,4500 --with-bare\n  \
+                  damso-loadtest run broadcast --url 'damso://...' --token-key token-key.pem\n  \
+                  damso-loadtest saturate groups --slo 'ack.p99<50ms'\n  damso-loadtest compare \
+                  groups --peer mosquitto\n  damso-loadtest fill --data /tmp/full --messages 1000000"
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -21,17 +43,37 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// C channels of M members, messages at a planned rate, everyone listening
+    /// Run a scenario and report
     #[command(args_override_self = true)]
-    Groups(Options),
-    /// One channel that every connection is in
+    Run(Options),
+    /// Find the highest load that keeps the objectives
     #[command(args_override_self = true)]
-    Broadcast(Options),
+    Saturate(SaturateOptions),
+    /// Run a scenario against other servers, too, interleaved and repeated
+    #[command(args_override_self = true)]
+    Compare(CompareOptions),
+    /// Make a store of N messages over C channels
+    Fill(FillOptions),
+    /// List the scenarios that come with the tool, or print one as TOML
+    Scenarios {
+        /// Which to print
+        name: Option<String>,
+    },
+    /// Make a page of a report that was written as JSON
+    Page {
+        /// The report
+        json: PathBuf,
+        /// Where the page goes
+        html: PathBuf,
+    },
     /// The yardstick as a server of its own: epoll, rustls and a write, no product
     Bare(BareOptions),
     /// A worker process, led over standard input
     #[command(hide = true)]
     Worker,
+    /// The product, until standard input ends
+    #[command(hide = true)]
+    Serve(ServeOptions),
 }
 
 #[derive(Args)]
@@ -65,12 +107,15 @@ fn main() -> ExitCode {
         }
     };
     let outcome = match cli.command {
-        Command::Groups(options) => run(&options),
-        Command::Broadcast(options) => {
-            run(&Options { channels: 1, members: options.connections, ..options })
-        }
+        Command::Run(options) => report(controller::run(&options), &options),
+        Command::Saturate(search) => report(controller::saturate(&search), &search.options),
+        Command::Compare(several) => report(controller::compare(&several), &several.options),
+        Command::Fill(options) => fill(&options),
+        Command::Scenarios { name } => scenarios(name.as_deref()),
+        Command::Page { json, html } => report_failure(page(&json, &html), Outcome::Usage),
         Command::Bare(options) => report_failure(bare(&options), Outcome::Usage),
-        Command::Worker => report_failure(groups::work(), Outcome::Usage),
+        Command::Worker => report_failure(worker::work(), Outcome::Usage),
+        Command::Serve(options) => report_failure(serve(&options), Outcome::Usage),
     };
     ExitCode::from(outcome as u8)
 }
@@ -103,8 +148,9 @@ fn bare(options: &BareOptions) -> Result<(), BareError> {
     Ok(server.run()?)
 }
 
-fn run(options: &Options) -> Outcome {
-    let report = match groups::run(options) {
+/// Prints the report and writes the files that were asked for.
+fn report(result: Result<Report, RunError>, options: &Options) -> Outcome {
+    let report = match result {
         Ok(report) => report,
         Err(error) => {
             eprintln!("damso-loadtest: {error}");
@@ -112,12 +158,70 @@ fn run(options: &Options) -> Outcome {
         }
     };
     print!("{report}");
-    if let Some(path) = &options.json {
-        let json = serde_json::to_string_pretty(&report).map_err(std::io::Error::from);
-        if let Err(error) = json.and_then(|json| std::fs::write(path, json)) {
-            eprintln!("damso-loadtest: --json {}: {error}", path.display());
-            return Outcome::Usage;
+    match write_files(&report, options) {
+        Ok(()) => report.outcome,
+        Err(error) => {
+            eprintln!("damso-loadtest: {error}");
+            Outcome::Usage
         }
     }
-    report.outcome
+}
+
+fn write_files(report: &Report, options: &Options) -> Result<(), String> {
+    let at = |option: &str, path: &Path, result: std::io::Result<()>| {
+        result.map_err(|error| format!("{option} {}: {error}", path.display()))
+    };
+    if let Some(path) = &options.json {
+        let json = serde_json::to_string_pretty(report).map_err(std::io::Error::from);
+        at("--json", path, json.and_then(|json| std::fs::write(path, json)))?;
+    }
+    if let Some(path) = &options.html {
+        at("--html", path, std::fs::write(path, damso_loadtest::report::html::html(report)))?;
+    }
+    if let Some(path) = &options.csv {
+        at("--csv", path, std::fs::write(path, files::csv(report)))?;
+    }
+    if let Some(path) = &options.hgrm {
+        at("--hgrm", path, files::write_hgrm(report, path))?;
+    }
+    Ok(())
+}
+
+fn fill(options: &FillOptions) -> Outcome {
+    match controller::fill(options) {
+        Ok(text) => {
+            println!("{text}");
+            Outcome::Ok
+        }
+        Err(error) => {
+            eprintln!("damso-loadtest: {error}");
+            error.outcome()
+        }
+    }
+}
+
+fn scenarios(name: Option<&str>) -> Outcome {
+    let Some(name) = name else {
+        for (name, _) in scenario::SHIPPED {
+            let about = scenario::read(name, &[]).map(|scenario| scenario.about);
+            println!("{name:<18}{}", about.unwrap_or_default());
+        }
+        return Outcome::Ok;
+    };
+    match scenario::SHIPPED.iter().find(|(shipped, _)| *shipped == name) {
+        Some((_, text)) => {
+            print!("{text}");
+            Outcome::Ok
+        }
+        None => report_failure(scenario::read(name, &[]).map(|_| ()), Outcome::Usage),
+    }
+}
+
+fn page(json: &Path, html: &Path) -> Result<(), String> {
+    let text =
+        std::fs::read_to_string(json).map_err(|error| format!("{}: {error}", json.display()))?;
+    let report: Report = serde_json::from_str(&text)
+        .map_err(|error| format!("{}: no report of this version: {error}", json.display()))?;
+    std::fs::write(html, damso_loadtest::report::html::html(&report))
+        .map_err(|error| format!("{}: {error}", html.display()))
 }

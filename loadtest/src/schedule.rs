@@ -101,8 +101,8 @@ struct Channels {
 impl Channels {
     fn new(count: u32, zipf: f64) -> Self {
         let mut sum = 0.0;
-        let ranks = if zipf > 0.0 { 1..=count } else { 1..=0 };
-        let sums = ranks.map(|rank| {
+        let weighed = if zipf > 0.0 { count } else { 0 };
+        let sums = (1..=weighed).map(|rank| {
             sum += f64::from(rank).powf(-zipf);
             sum
         });

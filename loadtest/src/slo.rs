@@ -1,20 +1,13 @@
-//! Service level objectives: `ack.p99<50ms,last.p99.9<1s`.
+//! Service level objectives: `ack.p99<50ms,last.p99.9<1s,talk.last.p50<5ms`.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::figures::Summary;
+use crate::report::model::Measure;
 
-/// Which distribution.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Measure {
-    /// Intended send to acknowledgement.
-    Ack,
-    /// Intended send to each receiver.
-    Response,
-    /// Intended send to the last receiver.
-    Last,
-}
+/// What can be promised: the rest is the harness' own.
+const PROMISED: [Measure; 4] = [Measure::Ack, Measure::Response, Measure::Last, Measure::Page];
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum At {
@@ -27,6 +20,8 @@ enum At {
 /// One promise about one quantile.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Objective {
+    /// Of which stream. `None`: of each that measures it.
+    pub stream: Option<String>,
     /// Which distribution.
     pub measure: Measure,
     at: At,
@@ -39,7 +34,8 @@ pub struct Objective {
 pub struct Objectives(pub Vec<Objective>);
 
 impl Objective {
-    /// The figure that this looks at, and whether it is kept.
+    /// The figure that this looks at, microseconds, and whether it is kept. Nothing measured is
+    /// nothing kept.
     pub fn check(&self, summary: &Summary) -> (u64, bool) {
         let found = match self.at {
             At::P50 => summary.p50,
@@ -47,7 +43,17 @@ impl Objective {
             At::P999 => summary.p999,
             At::Max => summary.max,
         };
-        (found, found < self.below_us)
+        (found, summary.count > 0 && found < self.below_us)
+    }
+
+    /// It is about this stream.
+    pub fn is_about(&self, stream: &str) -> bool {
+        self.stream.as_deref().is_none_or(|name| name == stream)
+    }
+
+    /// The limit, microseconds.
+    pub fn below_us(&self) -> u64 {
+        self.below_us
     }
 }
 
@@ -70,22 +76,24 @@ impl FromStr for Objective {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("`{text}` is no objective; one looks like `ack.p99<50ms`");
+        let wrong = || {
+            format!(
+                "`{text}` is no objective; one looks like `ack.p99<50ms`, or `talk.ack.p99<50ms` \
+                 for the stream `talk`"
+            )
+        };
         let (what, limit) = text.split_once('<').ok_or_else(wrong)?;
-        let (measure, at) = what.split_once('.').ok_or_else(wrong)?;
-        let measure = match measure.trim() {
-            "ack" => Measure::Ack,
-            "response" => Measure::Response,
-            "last" => Measure::Last,
-            other => return Err(format!("`{other}` is not measured; take ack, response or last")),
+        let (what, at) = quantile(what.trim()).ok_or_else(|| {
+            format!("`{}` does not end in a quantile; take p50, p99, p99.9 or max", what.trim())
+        })?;
+        let (stream, measure) = match what.rsplit_once('.') {
+            Some((stream, measure)) => (Some(stream.to_owned()), measure),
+            None => (None, what),
         };
-        let at = match at.trim() {
-            "p50" => At::P50,
-            "p99" => At::P99,
-            "p99.9" | "p999" => At::P999,
-            "max" => At::Max,
-            other => return Err(format!("`{other}` is not reported; take p50, p99, p99.9 or max")),
-        };
+        let known = PROMISED.into_iter().find(|known| known.name() == measure);
+        let measure = known.ok_or_else(|| {
+            format!("`{measure}` is not measured; take ack, response, last or page")
+        })?;
         let limit = limit.trim();
         let digits = limit.find(|c: char| c.is_alphabetic()).ok_or_else(wrong)?;
         let number: f64 = limit[..digits].trim().parse().map_err(|_| wrong())?;
@@ -98,8 +106,21 @@ impl FromStr for Objective {
         if !number.is_finite() || number <= 0.0 {
             return Err(wrong());
         }
-        Ok(Self { measure, at, below_us: (number * unit_us) as u64, text: text.into() })
+        let below_us = (number * unit_us) as u64;
+        Ok(Self { stream, measure, at, below_us, text: text.into() })
     }
+}
+
+/// What stands before a quantile, and which it is.
+fn quantile(text: &str) -> Option<(&str, At)> {
+    let known = [
+        (".p99.9", At::P999),
+        (".p999", At::P999),
+        (".p99", At::P99),
+        (".p50", At::P50),
+        (".max", At::Max),
+    ];
+    known.into_iter().find_map(|(end, at)| Some((text.strip_suffix(end)?, at)))
 }
 
 #[cfg(test)]
@@ -114,11 +135,26 @@ mod tests {
             ("ack.p99.9 < 50ms", false),
             ("last.max<2.1s", true),
             ("response.p50<10us", false),
+            ("some talk.page.p999<51ms", true),
         ];
         for (text, kept) in cases {
             let objective: Objective = text.parse().unwrap();
             assert_eq!(objective.check(&summary).1, kept, "{text}");
         }
+    }
+
+    #[test]
+    fn nothing_measured_is_nothing_kept() {
+        let objective: Objective = "ack.p99<50ms".parse().unwrap();
+        assert!(!objective.check(&Summary::default()).1);
+    }
+
+    #[test]
+    fn an_objective_may_be_about_one_stream() {
+        let objective: Objective = "hall talk.last.p99<5ms".parse().unwrap();
+        assert!(objective.is_about("hall talk") && !objective.is_about("talk"));
+        let objective: Objective = "last.p99<5ms".parse().unwrap();
+        assert!(objective.is_about("hall talk"));
     }
 
     #[test]

@@ -10,7 +10,8 @@
 //! A driver does no I/O and holds no clock. What a protocol cannot do is said by
 //! [`Abilities`], and a run says `n/a` for it: nothing is made up.
 
-pub mod mqtt;
+pub mod damso; // damso's own
+pub mod mqtt; //  MQTT 3.1.1
 
 use crate::engine::payload::{Payload, Read, Tag};
 use crate::engine::target::{Target, TargetError};
@@ -25,6 +26,8 @@ pub struct Setting {
     pub worker: u32,
     /// Who is in which channel.
     pub layout: Layout,
+    /// Keep the books of a history checker, if the protocol has what it needs.
+    pub check: bool,
 }
 
 /// What a protocol can do.

@@ -6,7 +6,7 @@ use rcgen::{
 };
 
 /// The name that the certificate is good for.
-pub(super) const NAME: &str = "localhost";
+pub const NAME: &str = "localhost";
 
 /// All of it in PEM. The CA's key is nowhere: it signs once.
 pub(super) struct Certificates {

@@ -13,5 +13,6 @@ mod certificates;
 mod error;
 mod mosquitto;
 
+pub use certificates::NAME;
 pub use error::PeerError;
 pub use mosquitto::Mosquitto;

@@ -150,6 +150,7 @@ mod tests {
             objectives: Vec::new(),
             sides: vec![Side { name: name.into(), phases: vec![phase], ..Side::default() }],
             ratios: Vec::new(),
+            saturation: None,
         }
     }
 

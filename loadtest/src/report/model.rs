@@ -62,6 +62,72 @@ pub struct Report {
     pub sides: Vec<Side>,
     /// Server CPU per delivery of the first side over that of the others, phase by phase.
     pub ratios: Vec<Ratio>,
+    /// What `saturate` found. `None`: nothing was searched.
+    #[serde(default)]
+    pub saturation: Option<Saturation>,
+}
+
+/// The highest load that held.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Saturation {
+    /// As a multiple of the scenario's rates. `None`: none held.
+    pub load: Option<f64>,
+    /// Operations a second asked for then.
+    pub offered: f64,
+    /// Operations a second that were answered then.
+    pub achieved: f64,
+    /// Whose limit it is.
+    pub bound: String,
+    /// Every load that was tried, in order.
+    pub steps: Vec<Step>,
+}
+
+/// One load that was tried.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Step {
+    /// As a multiple of the scenario's rates.
+    pub load: f64,
+    /// Operations a second asked for.
+    pub offered: f64,
+    /// Operations a second that were answered.
+    pub achieved: f64,
+    /// To the ack, of the worst stream, microseconds.
+    pub ack_p99: u64,
+    /// To the last receiver, of the worst stream, microseconds.
+    pub last_p99: u64,
+    /// Of the harness, microseconds.
+    pub lateness_p99: u64,
+    /// Server CPU, share of a core.
+    pub server_busy: Option<f64>,
+    /// Busy share of the machine.
+    pub machine_busy: f64,
+    /// Whether it held.
+    pub verdict: StepVerdict,
+    /// Why not.
+    pub why: String,
+}
+
+/// Whether a load held.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StepVerdict {
+    /// Objectives kept, everything answered and delivered.
+    Held,
+    /// Not so, and the target's doing.
+    Broke,
+    /// Not so, but the harness was late.
+    HarnessBound,
+}
+
+impl StepVerdict {
+    /// As people read it.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Held => "held",
+            Self::Broke => "broke",
+            Self::HarnessBound => "harness-bound",
+        }
+    }
 }
 
 /// The machine.
@@ -152,8 +218,8 @@ pub struct Phase {
     pub resets: u64,
     /// From the first attempt after a reset to live again, everything missed included.
     pub resume: Summary,
-    /// Of the connections that the scenario reset: seconds after the first reset until half, 95 %,
-    /// 99 % and all of them were live again. 0: none was reset.
+    /// Seconds after the beginning of the storm until half, 95 %, 99 % and all of its connections
+    /// were live again. 0: there was none.
     pub live_again_seconds: [f64; 4],
     /// Connections that read slowly by scenario, and those of them that the target cut.
     pub slow: u64,
@@ -207,6 +273,25 @@ pub struct Counts {
     pub rows: u64,
 }
 
+impl Counts {
+    /// Adds another worker's counts of the same stream.
+    pub fn merge(&mut self, other: &Self) {
+        self.planned += other.planned;
+        self.sent += other.sent;
+        self.unsent += other.unsent;
+        self.acked += other.acked;
+        for (code, count) in &other.refused {
+            *self.refused.entry(*code).or_default() += count;
+        }
+        self.expected += other.expected;
+        self.delivered += other.delivered;
+        self.caught_up += other.caught_up;
+        self.delivered_slowly += other.delivered_slowly;
+        self.complete += other.complete;
+        self.rows += other.rows;
+    }
+}
+
 /// One distribution.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Measured {
@@ -236,6 +321,24 @@ pub enum Measure {
     Lateness,
     /// Intended request for a page of history to its last part.
     Page,
+}
+
+impl Measure {
+    /// All of them, in the order of a report.
+    pub const ALL: [Self; 6] =
+        [Self::Ack, Self::Response, Self::Last, Self::Service, Self::Lateness, Self::Page];
+
+    /// As objectives and logs name it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ack => "ack",
+            Self::Response => "response",
+            Self::Last => "last",
+            Self::Service => "service",
+            Self::Lateness => "lateness",
+            Self::Page => "page",
+        }
+    }
 }
 
 /// What a phase cost.

@@ -248,6 +248,7 @@ pub(crate) fn report() -> Report {
             side(&mut dice, "damso", "durable before the ack, ordered, resumable", 1_900.0),
             side(&mut dice, "bare", "nothing: epoll, TLS and a write per delivery", 1_450.0),
         ],
+        saturation: None,
         ratios: vec![
             ratio("calm", 1.24),
             ratio("evening peak", 1.31),

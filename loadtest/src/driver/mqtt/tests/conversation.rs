@@ -37,7 +37,7 @@ impl Room {
     /// `people` who are in `channels` channels of `members` each.
     fn new(qos: Qos, manner: Manner, people: u32, channels: u32, members: u32) -> Self {
         let layout = Layout::new(people, &[Class { count: channels, members, direct: false }]);
-        let setting = Setting { run: RUN, worker: 3, layout };
+        let setting = Setting { run: RUN, worker: 3, layout, check: false };
         let mut room = Self {
             driver: Mqtt::new(setting, target(), qos),
             broker: Broker::new(manner),

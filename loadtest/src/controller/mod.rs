@@ -1,0 +1,28 @@
+//! Leads a run: targets, workers, phases in turn, and the report.
+//!
+//! ```text
+//! options + scenario -> sides (a target and its workers each) -> connect, set up
+//!    -> warm-up -> phases, side by side in turn, repeated -> read back, judge -> report
+//! ```
+
+mod compare; //  several targets, in turn
+mod crew; //     worker processes
+mod error; //    why there is no report
+mod fill; //     a store to measure on
+mod gather; //   seconds become distributions
+mod live; //     progress
+mod log; //      distributions of each second, as a log
+mod options; //  the command line
+mod preflight; // what a run needs of the machine
+mod run; //      a scenario from beginning to end
+mod saturate; // the highest load that holds
+mod side; //     one target with its workers
+mod target; //   what a run goes against
+mod watch; //    the server's CPU time and memory
+
+pub use compare::{CompareOptions, Peer, compare};
+pub use error::RunError;
+pub use fill::{FillOptions, fill};
+pub use options::Options;
+pub use run::run;
+pub use saturate::{SaturateOptions, saturate};

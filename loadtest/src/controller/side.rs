@@ -1,0 +1,443 @@
+//! One target with its workers, through all that is done with it.
+
+use super::RunError;
+use super::crew::{Crew, Turn};
+use super::gather::Gather;
+use super::live::Live;
+use super::log::SecondLog;
+use super::options::Options;
+use super::preflight::{self, Plan};
+use super::target::Opponent;
+use crate::engine::poll::now_ns;
+use crate::figures::Latencies;
+use crate::host::{Machine, Process};
+use crate::report::model::{self, Counts, Stream, Usage, Verdict};
+use crate::scenario::layout::Class;
+use crate::scenario::{Kind, Members, Phase, Scenario};
+use crate::worker::order::{
+    Config, Connected, FillOrder, Order, PhaseOrder, Ran, Report, StreamOrder,
+};
+
+/// From giving the order to the start of a phase: every worker has planned it by then.
+const LEAD_NS: u64 = 500_000_000;
+const SECOND_NS: u64 = 1_000_000_000;
+/// The phase number of the warm-up is this one; others follow.
+pub(super) const WARM_UP: u16 = 0;
+
+/// See the module.
+pub(super) struct Side {
+    opponent: Opponent,
+    crew: Crew,
+    /// Channels of each class that each worker has.
+    shares: Vec<Vec<Class>>,
+    pub(super) report: model::Side,
+}
+
+/// Which phase, and how.
+pub(super) struct Turned<'p> {
+    pub(super) phase: &'p Phase,
+    pub(super) number: u16,
+    pub(super) repeat: u32,
+    /// All rates are multiplied by this, beside the phase's own.
+    pub(super) load: f64,
+    pub(super) seed: u64,
+    pub(super) seconds: f64,
+    pub(super) drain_seconds: f64,
+}
+
+impl Side {
+    /// Starts the workers for a target.
+    pub(super) fn start(
+        options: &Options,
+        scenario: &Scenario,
+        run: u64,
+        opponent: Opponent,
+        live: &mut Live,
+    ) -> Result<Self, RunError> {
+        let connections = scenario.people.connections;
+        let workers = connections.div_ceil(options.per_worker).max(1);
+        let many_sources = opponent.source(run, 0).is_some();
+        let plan = Plan { connections, workers, address: opponent.address, many_sources };
+        let found = preflight::look(&plan);
+        live.milestone(&format!("{}: {}", opponent.name, found.text));
+        if !found.impossible.is_empty() {
+            return Err(RunError::Usage(found.impossible.join("\n")));
+        }
+        let share = |all: u32, worker: u32| all / workers + u32::from(worker < all % workers);
+        let configs: Vec<Config> = (0..workers)
+            .map(|worker| {
+                let people = share(connections, worker);
+                Config {
+                    target: opponent.aim.clone(),
+                    run,
+                    worker,
+                    people,
+                    classes: classes(scenario, people, |all| share(all, worker)),
+                    connect_per_second: scenario.people.connect_per_second / f64::from(workers),
+                    source: opponent.source(run, worker),
+                    spin: options.spin,
+                    check: true,
+                }
+            })
+            .collect();
+        Self::with(opponent, configs)
+    }
+
+    /// Starts the workers of these configurations.
+    pub(super) fn with(opponent: Opponent, configs: Vec<Config>) -> Result<Self, RunError> {
+        let name = opponent.name.clone();
+        let crew =
+            Crew::start(&configs).map_err(|cause| RunError::Crew { side: name.clone(), cause })?;
+        let mut report = model::Side {
+            name,
+            guarantees: opponent.guarantees.clone(),
+            workers: configs.len() as u32,
+            ..model::Side::default()
+        };
+        report.ramp.connections = configs.iter().map(|config| config.people).sum();
+        report.ramp.server[0] = opponent.watch.read();
+        let shares = configs.into_iter().map(|config| config.classes).collect();
+        Ok(Self { opponent, crew, shares, report })
+    }
+
+    fn failed(&self, cause: super::crew::CrewError) -> RunError {
+        RunError::Crew { side: self.report.name.clone(), cause }
+    }
+
+    /// Connects everyone and makes all channels.
+    pub(super) fn connect(&mut self, live: &mut Live) -> Result<(), RunError> {
+        let name = &self.report.name;
+        live.milestone(&format!("{name}: connecting {} ...", self.report.ramp.connections));
+        let overflows = preflight::listen_overflows();
+        let connected = self
+            .crew
+            .same(&Order::Connect, |report| match report {
+                Report::Connected(connected) => Turn::End(*connected),
+                _ => Turn::Other,
+            })
+            .map_err(|cause| self.failed(cause))?;
+        let ramp = &mut self.report.ramp;
+        let mut sum = Connected::default();
+        for part in &connected {
+            sum.login.merge(&part.login);
+            sum.handshake.merge(&part.handshake);
+            sum.seconds = sum.seconds.max(part.seconds);
+            ramp.own_bytes.0 += part.own.0.resident_bytes;
+            ramp.own_bytes.1 += part.own.1.resident_bytes;
+        }
+        ramp.login = sum.login.summary();
+        ramp.handshake = sum.handshake.summary();
+        ramp.seconds = sum.seconds;
+        ramp.listen_overflows = preflight::listen_overflows().saturating_sub(overflows);
+        ramp.server[1] = self.opponent.watch.read();
+        let channels: u32 = self.shares.iter().flatten().map(|class| class.count).sum();
+        live.milestone(&format!("{}: making {channels} channels ...", self.report.name));
+        let seconds = self
+            .crew
+            .same(&Order::SetUp, |report| match report {
+                Report::SetUp { seconds } => Turn::End(seconds),
+                _ => Turn::Other,
+            })
+            .map_err(|cause| self.failed(cause))?;
+        self.report.ramp.set_up_seconds = seconds.into_iter().fold(0.0, f64::max);
+        self.report.ramp.server[2] = self.opponent.watch.read();
+        Ok(())
+    }
+
+    /// Runs one phase and returns what came of it.
+    pub(super) fn phase(
+        &mut self,
+        scenario: &Scenario,
+        turned: &Turned<'_>,
+        live: &mut Live,
+        log: Option<&mut SecondLog>,
+    ) -> Result<model::Phase, RunError> {
+        let Turned { phase, repeat, seconds, .. } = *turned;
+        let what = format!("{}: {}", self.report.name, phase.name);
+        live.milestone(&format!("{what}, {seconds:.0} s ..."));
+        let names: Vec<String> = scenario.traffic.iter().map(|t| t.name.clone()).collect();
+        let mut log = log;
+        if let Some(log) = &mut log {
+            log.phase(&format!("{}/{}/{repeat}", self.report.name, phase.name), &names);
+        }
+        let start_ns = now_ns() + LEAD_NS;
+        let orders: Vec<Order> = (0..self.crew.len())
+            .map(|worker| Order::Run(self.order(scenario, turned, worker, start_ns)))
+            .collect();
+        let mut samples = Samples::new(start_ns, seconds, &self.opponent);
+        let mut gather = Gather::new(self.crew.len(), log.as_deref_mut());
+        let ran = self.crew.all(
+            &orders,
+            || samples.take_due(),
+            |worker, report| match report {
+                Report::Second(second) => {
+                    if gather.take(worker, *second) > 0
+                        && let Some(second) = gather.series.last()
+                    {
+                        live.second(&what, seconds, second);
+                    }
+                    Turn::Step
+                }
+                Report::Ran(ran) => Turn::End(*ran),
+                _ => Turn::Other,
+            },
+        );
+        let ran = ran.map_err(|cause| RunError::Crew { side: self.report.name.clone(), cause })?;
+        samples.end();
+        gather.finish();
+        samples.fill_in(&mut gather.series);
+        let found = self.found(scenario, turned, (&ran, &gather), &samples);
+        drop(gather);
+        if let Some(log) = log {
+            log.flush()?;
+        }
+        live.milestone(&format!("{what}: {}", found.headline()));
+        Ok(found)
+    }
+
+    fn order(
+        &self,
+        scenario: &Scenario,
+        turned: &Turned<'_>,
+        worker: usize,
+        start_ns: u64,
+    ) -> PhaseOrder {
+        let Turned { phase, number, load, seed, seconds, drain_seconds, .. } = *turned;
+        let streams = scenario.traffic.iter().map(|traffic| {
+            let class = scenario.channels.iter().position(|c| c.name == traffic.channels)?;
+            let all: u32 = self.shares.iter().map(|share| share[class].count).sum();
+            let own = self.shares[worker][class].count;
+            if own == 0 || phase.without.contains(&traffic.name) {
+                return None;
+            }
+            let mut traffic = traffic.clone();
+            traffic.rate *= load * phase.load * f64::from(own) / f64::from(all);
+            Some(StreamOrder { traffic, class })
+        });
+        PhaseOrder {
+            number,
+            streams: streams.collect(),
+            seconds,
+            drain_seconds,
+            start_ns,
+            seed: seed ^ (worker as u64).rotate_left(48) ^ u64::from(number) << 32,
+            storm: phase.storm,
+            churn_per_minute: phase.churn_per_minute,
+            slow: phase.slow,
+        }
+    }
+
+    fn found(
+        &self,
+        scenario: &Scenario,
+        turned: &Turned<'_>,
+        (ran, gather): (&[Ran], &Gather<'_>),
+        samples: &Samples<'_>,
+    ) -> model::Phase {
+        let Turned { phase, repeat, load, seconds, .. } = *turned;
+        let mut streams = Vec::new();
+        for (at, traffic) in scenario.traffic.iter().enumerate() {
+            if phase.without.contains(&traffic.name) {
+                continue;
+            }
+            let mut counts = Counts::default();
+            ran.iter().for_each(|part| counts.merge(&part.counts[at]));
+            streams.push(Stream {
+                name: traffic.name.clone(),
+                op: traffic.op.name().into(),
+                asked: traffic.rate * load * phase.load,
+                achieved: counts.acked as f64 / seconds,
+                counts,
+                latencies: gather.measured(at as u16),
+            });
+        }
+        let mut again = Latencies::default();
+        let mut resume = Latencies::default();
+        for part in ran {
+            again.merge(&part.again);
+            resume.merge(&part.resume);
+        }
+        let sum = |of: fn(&Ran) -> u64| ran.iter().map(of).sum::<u64>();
+        let again_seconds = |share| again.at(share) as f64 / 1e6;
+        let shares = [0.5, 0.95, 0.99, 1.0];
+        model::Phase {
+            name: phase.name.clone(),
+            repeat,
+            seconds: ran.iter().map(|part| part.seconds).fold(0.0, f64::max),
+            usage: usage(&streams, ran, samples),
+            streams,
+            lost: sum(|part| part.lost),
+            closings: ran.iter().flat_map(|part| part.closings.clone()).collect(),
+            resets: sum(|part| part.resets),
+            resume: resume.summary(),
+            live_again_seconds: if again.is_empty() { [0.0; 4] } else { shares.map(again_seconds) },
+            slow: sum(|part| part.slow.0),
+            slow_cut: sum(|part| part.slow.1),
+            series: gather.series.clone(),
+        }
+    }
+
+    /// Fills the target's store; calls `told` with how many messages are there.
+    pub(super) fn fill(
+        &mut self,
+        orders: &[FillOrder],
+        mut told: impl FnMut(u64, u64),
+    ) -> Result<(u64, u64), RunError> {
+        let orders: Vec<Order> = orders.iter().map(|order| Order::Fill(*order)).collect();
+        let mut parts = vec![(0, 0); orders.len()];
+        let filled = self.crew.all(
+            &orders,
+            || {},
+            |worker, report| match report {
+                Report::Filled { messages, refused, done } => {
+                    parts[worker] = (messages, refused);
+                    let all = parts.iter().fold((0, 0), |sum, p| (sum.0 + p.0, sum.1 + p.1));
+                    told(all.0, all.1);
+                    if done { Turn::End((messages, refused)) } else { Turn::Step }
+                }
+                _ => Turn::Other,
+            },
+        );
+        let filled = filled.map_err(|cause| self.failed(cause))?;
+        Ok(filled.iter().fold((0, 0), |sum, part| (sum.0 + part.0, sum.1 + part.1)))
+    }
+
+    /// Reads history back, and judges.
+    pub(super) fn judge(&mut self, history: bool, live: &mut Live) -> Result<(), RunError> {
+        if history {
+            live.milestone(&format!("{}: reading history back ...", self.report.name));
+        }
+        let parts = self
+            .crew
+            .same(&Order::Judge { history }, |report| match report {
+                Report::Judged(judged) => Turn::End(judged),
+                _ => Turn::Other,
+            })
+            .map_err(|cause| self.failed(cause))?;
+        let mut all = Verdict { passed: true, ..Verdict::default() };
+        for (worker, part) in parts.into_iter().enumerate() {
+            all.passed &= part.passed;
+            all.lost += part.lost;
+            all.duplicated += part.duplicated;
+            all.reordered += part.reordered;
+            all.corrupted += part.corrupted;
+            all.witnesses.extend(part.witnesses);
+            all.checker.push_str(&format!("worker {worker}: {}", part.checker));
+            for (law, count) in part.laws {
+                *all.laws.entry(law).or_default() += count;
+            }
+            all.channels_read += part.channels_read;
+            all.rows_read += part.rows_read;
+        }
+        self.report.ramp.server[3] = self.opponent.watch.read();
+        self.report.verdict = all;
+        Ok(())
+    }
+}
+
+/// A worker's part of the scenario's channels. Channels of everybody are whole in each worker.
+pub(super) fn classes(scenario: &Scenario, people: u32, share: impl Fn(u32) -> u32) -> Vec<Class> {
+    let class = |class: &crate::scenario::Channels| Class {
+        count: share(class.count),
+        members: match class.members {
+            Members::Count(members) => members,
+            Members::All => people,
+        },
+        direct: class.kind == Kind::Direct,
+    };
+    scenario.channels.iter().map(class).collect()
+}
+
+fn usage(streams: &[Stream], ran: &[Ran], samples: &Samples<'_>) -> Usage {
+    let deliveries: u64 = streams
+        .iter()
+        .map(|s| s.counts.delivered + s.counts.caught_up + s.counts.delivered_slowly)
+        .sum();
+    let per_delivery = |n: f64| n / (deliveries.max(1) as f64);
+    let seconds = ran.iter().map(|part| part.seconds).fold(1e-9, f64::max);
+    let own_ns: u64 = ran.iter().map(|part| part.own_cpu_ns).sum();
+    let busiest_ns = ran.iter().map(|part| part.own_cpu_ns).max().unwrap_or(0);
+    let bytes_in: u64 = ran.iter().map(|part| part.bytes_in).sum();
+    let server_ns = samples.server_ns();
+    let (machine_busy, steal) = samples.machine();
+    Usage {
+        deliveries,
+        bytes_per_delivery: per_delivery(bytes_in as f64),
+        server_us_per_delivery: server_ns
+            .filter(|_| deliveries > 0)
+            .map(|ns| per_delivery(ns as f64 / 1e3)),
+        server_busy: server_ns.map(|ns| ns as f64 / 1e9 / seconds),
+        server: samples.last(),
+        own_us_per_delivery: per_delivery(own_ns as f64 / 1e3),
+        own_busy: own_ns as f64 / 1e9 / seconds,
+        own_busiest: busiest_ns as f64 / 1e9 / seconds,
+        machine_busy,
+        steal,
+    }
+}
+
+/// Readings of server and machine, one a second, the first at the start of the phase.
+struct Samples<'o> {
+    opponent: &'o Opponent,
+    start_ns: u64,
+    end_ns: u64,
+    next_ns: u64,
+    taken: Vec<(Option<Process>, Machine)>,
+}
+
+impl<'o> Samples<'o> {
+    fn new(start_ns: u64, seconds: f64, opponent: &'o Opponent) -> Self {
+        let end_ns = start_ns + (seconds * 1e9) as u64;
+        Self { opponent, start_ns, end_ns, next_ns: start_ns, taken: Vec::new() }
+    }
+
+    fn take_due(&mut self) {
+        if now_ns() >= self.next_ns && self.next_ns <= self.end_ns {
+            self.take();
+            let over = (now_ns().saturating_sub(self.start_ns)) / SECOND_NS;
+            self.next_ns = self.start_ns + (over + 1) * SECOND_NS;
+        }
+    }
+
+    fn take(&mut self) {
+        self.taken.push((self.opponent.watch.read(), Machine::read()));
+    }
+
+    /// The phase is over, its tail included.
+    fn end(&mut self) {
+        self.take();
+    }
+
+    fn last(&self) -> Option<Process> {
+        self.taken.last().and_then(|sample| sample.0)
+    }
+
+    fn server_ns(&self) -> Option<u64> {
+        let first = self.taken.first()?.0?;
+        Some(self.last()?.cpu_ns.saturating_sub(first.cpu_ns))
+    }
+
+    fn machine(&self) -> (f64, f64) {
+        match (self.taken.first(), self.taken.last()) {
+            (Some(first), Some(last)) => last.1.shares_since(&first.1),
+            _ => (0.0, 0.0),
+        }
+    }
+
+    /// Puts what was read in each second beside what the workers say of it.
+    fn fill_in(&self, series: &mut [model::Second]) {
+        for second in series {
+            let at = second.at as usize;
+            let pair = at
+                .checked_sub(1)
+                .and_then(|before| Some((self.taken.get(before)?, self.taken.get(at)?)));
+            let Some((before, now)) = pair else { continue };
+            second.steal = now.1.shares_since(&before.1).1;
+            if let (Some(before), Some(now)) = (before.0, now.0) {
+                let busy = now.cpu_ns.saturating_sub(before.cpu_ns) as f64 / 1e9;
+                second.server_busy = Some(busy);
+                second.server_bytes = Some(now.resident_bytes);
+            }
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! What a run goes against: a server that is there, or one that is started for it.
+
+use std::io::{self, BufRead as _, BufReader};
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use super::watch::Watch;
+use crate::driver::mqtt::Qos;
+use crate::engine::target::Target;
+use crate::peers::{Mosquitto, PeerError};
+use crate::worker::order::Aim;
+
+/// What damso promises, as far as this tool looks.
+const DAMSO: &str = "every message is on disk (fdatasync) before its ack; order, ids and history \
+                     per channel; resume without gaps";
+/// What the bare loop promises.
+const BARE: &str = "nothing: epoll, TLS and a write per delivery, from memory";
+
+/// A target, and the process behind it if it was started here.
+pub(super) struct Opponent {
+    pub(super) name: String,
+    pub(super) guarantees: String,
+    pub(super) aim: Aim,
+    pub(super) address: SocketAddr,
+    pub(super) watch: Watch,
+    _server: Server,
+}
+
+/// What is behind a target.
+#[allow(dead_code, reason = "held so that it ends when the run does")]
+enum Server {
+    /// Somebody else's.
+    Elsewhere,
+    /// This program, in a process of its own.
+    Own(Started),
+    /// A broker.
+    Mosquitto(Mosquitto),
+}
+
+/// A server that ends with the run.
+struct Started {
+    child: Child,
+    /// Its data, removed when it has ended.
+    _data: Option<tempfile::TempDir>,
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        // The end of its input is its order to stop; what it stored is of no more use.
+        drop(self.child.stdin.take());
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Why there is no target.
+#[derive(thiserror::Error, Debug)]
+pub enum TargetlessError {
+    /// A server could not be started.
+    #[error("{name} did not start: {what}")]
+    Start {
+        /// Which.
+        name: &'static str,
+        /// Why.
+        what: String,
+    },
+    /// A peer could not be started.
+    #[error("{0}")]
+    Peer(#[from] PeerError),
+    /// The address is no good.
+    #[error("{0}")]
+    Address(#[from] crate::engine::target::TargetError),
+    /// The system refuses.
+    #[error("{0}")]
+    System(#[from] io::Error),
+}
+
+impl Opponent {
+    /// A server that is there.
+    pub(super) fn there(
+        url: &str,
+        token_key: PathBuf,
+        watch: Watch,
+    ) -> Result<Self, TargetlessError> {
+        let address = Target::parse(url)?.address;
+        let aim = Aim::Damso { url: url.into(), token_key: Some(token_key) };
+        Ok(Self {
+            name: "damso".into(),
+            guarantees: DAMSO.into(),
+            aim,
+            address,
+            watch,
+            _server: Server::Elsewhere,
+        })
+    }
+
+    /// The server that this tool was built with, on `data`, or on a directory that is gone
+    /// afterwards.
+    pub(super) fn damso(data: Option<&Path>) -> Result<Self, TargetlessError> {
+        let temporary = match data {
+            Some(_) => None,
+            None => Some(tempfile::Builder::new().prefix("damso-loadtest-").tempdir()?),
+        };
+        let data = data.or(temporary.as_ref().map(tempfile::TempDir::path));
+        let data = data.unwrap_or(Path::new("damso-data")).to_owned();
+        let arguments = ["serve".into(), "--data".into(), data.clone().into_os_string()];
+        let (started, url) = start("damso", &arguments, temporary)?;
+        let address = Target::parse(&url)?.address;
+        let watch = Watch::Process(started.child.id());
+        let aim = Aim::Damso { url, token_key: Some(data.join("token-key.pem")) };
+        Ok(Self {
+            name: "damso".into(),
+            guarantees: DAMSO.into(),
+            aim,
+            address,
+            watch,
+            _server: Server::Own(started),
+        })
+    }
+
+    /// The bare loop.
+    pub(super) fn bare(faults: &[String], plain: bool) -> Result<Self, TargetlessError> {
+        let mut arguments = vec!["bare".into(), "--listen".into(), "127.0.0.1:0".into()];
+        for fault in faults {
+            arguments.extend(["--fault".into(), fault.into()]);
+        }
+        if plain {
+            arguments.push("--plain".into());
+        }
+        let (started, url) = start("bare", &arguments, None)?;
+        let watch = Watch::Process(started.child.id());
+        let address = Target::parse(&url)?.address;
+        let (name, guarantees) = ("bare".into(), BARE.into());
+        let aim = Aim::Damso { url, token_key: None };
+        Ok(Self { name, guarantees, aim, address, watch, _server: Server::Own(started) })
+    }
+
+    /// mosquitto, with messages of quality of service `qos`.
+    pub(super) fn mosquitto(qos: u8) -> Result<Self, TargetlessError> {
+        let server = Mosquitto::start()?;
+        let (name, level) = match qos {
+            0 => ("mosquitto QoS 0", Qos::AtMostOnce),
+            _ => ("mosquitto QoS 1", Qos::AtLeastOnce),
+        };
+        Ok(Self {
+            name: name.into(),
+            guarantees: format!("{}: {}", server.version(), Mosquitto::guarantees(level)),
+            aim: Aim::Mqtt { address: server.address(), ca: server.ca_pem().into(), qos },
+            address: server.address(),
+            watch: Watch::Process(server.pid()),
+            _server: Server::Mosquitto(server),
+        })
+    }
+
+    /// Addresses to connect from, so that `run` finds ports that the last one did not leave
+    /// closing. `None`: not a loopback address, so there is one source only.
+    pub(super) fn source(&self, run: u64, worker: u32) -> Option<IpAddr> {
+        let IpAddr::V4(address) = self.address.ip() else { return None };
+        address.is_loopback().then(|| {
+            let (third, fourth) = (1 + worker % 250, 1 + run % 250);
+            IpAddr::from([127, 0, third as u8, fourth as u8])
+        })
+    }
+}
+
+/// Starts this program again with other arguments; the first line that it prints is its address.
+fn start(
+    name: &'static str,
+    arguments: &[std::ffi::OsString],
+    data: Option<tempfile::TempDir>,
+) -> Result<(Started, String), TargetlessError> {
+    let mut child = Command::new(std::env::current_exe()?)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let stdout = child.stdout.take();
+    let started = Started { child, _data: data };
+    let mut url = String::new();
+    if let Some(stdout) = stdout {
+        BufReader::new(stdout).read_line(&mut url)?;
+    }
+    if url.is_empty() {
+        let what = "it ended without a word; what it wrote stands above".into();
+        return Err(TargetlessError::Start { name, what });
+    }
+    Ok((started, url.trim().into()))
+}

@@ -1,0 +1,40 @@
+//! The server itself, in a process of its own, for runs that name no target.
+//!
+//! It is the library that this tool was built with, under the allocator of the product's binary:
+//! what is measured is what `damso` of the same commit does.
+
+use std::io::{self, Read as _, Write as _};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser as _};
+use damso::server::{Cli, Server};
+
+/// Options of the hidden command.
+#[derive(Args, Clone, Debug)]
+pub struct ServeOptions {
+    /// Its data directory
+    #[arg(long)]
+    pub data: PathBuf,
+}
+
+/// Serves on free loopback ports until standard input ends. Prints its connection string first.
+///
+/// # Errors
+/// The server does not start.
+pub fn serve(options: &ServeOptions) -> Result<(), Box<dyn std::error::Error>> {
+    let data = options.data.display().to_string();
+    // A configuration by command line, as anybody's is, so that defaults are those of the product.
+    // Its environment is not: a variable meant for another server must not reach this one.
+    let arguments = ["damso", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--data", &data];
+    let server = Server::start(Cli::try_parse_from(arguments)?.config)?;
+    let string = server.connection_string("nobody", Duration::from_secs(1));
+    let string = string.ok_or("tokens are issued elsewhere")?;
+    let (address, _) = string.split_once("&token=").unwrap_or((&string, ""));
+    println!("{address}");
+    io::stdout().flush()?;
+    let mut rest = Vec::new();
+    io::stdin().take(1).read_to_end(&mut rest)?;
+    server.stop();
+    Ok(())
+}

@@ -1,0 +1,168 @@
+//! Every shipped scenario in small against the real server over TLS, and what else is done with
+//! one: filling, comparing, looking for its limit.
+
+use super::{PATIENT, figure, json, loadtest, text};
+
+/// A scenario in small; the report.
+fn small(scenario: &str, more: &[&str]) -> serde_json::Value {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("report.json");
+    let run = ["run", scenario, "--connections", "30", "--seconds", "2", "--warmup", "0"];
+    let json_to = ["--json", path.to_str().expect("our names are UTF-8")];
+    let output = loadtest(&[&run[..], &PATIENT, &json_to, more].concat());
+    assert_eq!(output.status.code(), Some(0), "{scenario}: {}", text(&output));
+    let report = json(&path);
+    assert_eq!(report["sides"][0]["verdict"]["passed"], true);
+    assert_eq!(report["outcome"], "ok");
+    report
+}
+
+fn phases(report: &serde_json::Value) -> &Vec<serde_json::Value> {
+    report["sides"][0]["phases"].as_array().expect("phases are a list")
+}
+
+#[test]
+fn idle_measures_what_a_connection_takes() {
+    let report = small("idle", &["--channels", "30"]);
+    let ramp = &report["sides"][0]["ramp"];
+    let bytes = |at: usize| ramp["server"][at]["resident_bytes"].as_u64().unwrap();
+    assert!(bytes(1) > bytes(0), "{ramp}");
+    assert_eq!(ramp["login"]["count"], 30);
+    // Nothing was sent, and everything that stands in history was read.
+    assert_eq!(report["sides"][0]["verdict"]["channels_read"], 30);
+}
+
+#[test]
+fn broadcast_reaches_everyone() {
+    let report = small("broadcast", &["--rate", "5"]);
+    let counts = &phases(&report)[0]["streams"][0]["counts"];
+    assert_eq!(counts["delivered"].as_u64(), Some(30 * counts["sent"].as_u64().unwrap()));
+}
+
+#[test]
+fn groups_run_once_per_rate_and_beside_the_bare_loop() {
+    let report = small("groups", &["--channels", "3", "--rate", "50,100", "--with-bare"]);
+    let names: Vec<&str> = phases(&report).iter().map(|p| p["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["50/s", "100/s"]);
+    let ratios = report["ratios"].as_array().unwrap();
+    assert_eq!(ratios.len(), 2);
+    assert!(ratios.iter().all(|ratio| ratio["ratio"].as_f64().unwrap() > 0.0), "{ratios:?}");
+}
+
+#[test]
+fn direct_channels_have_two_who_hear() {
+    let report = small("direct", &["--channels", "15", "--rate", "50"]);
+    let counts = &phases(&report)[0]["streams"][0]["counts"];
+    assert_eq!(counts["delivered"].as_u64(), Some(2 * counts["sent"].as_u64().unwrap()));
+}
+
+#[test]
+fn many_channels_are_all_made_and_read_back() {
+    let report = small("many-channels", &["--channels", "60", "--rate", "50"]);
+    assert_eq!(report["sides"][0]["verdict"]["channels_read"], 60);
+}
+
+#[test]
+fn a_storm_is_survived_without_a_gap() {
+    let storm = "phase.storm.storm={ at_seconds = 0.5, share = 0.4, jitter_seconds = 0.5 }";
+    let report = small("reconnect-storm", &["--channels", "6", "--rate", "60", "--set", storm]);
+    let phase = &phases(&report)[1];
+    assert_eq!(phase["resets"], 12);
+    assert_eq!(phase["resume"]["count"], 12);
+    let again: Vec<f64> = phase["live_again_seconds"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|s| s.as_f64().unwrap())
+        .collect();
+    assert!(again.is_sorted() && again[0] > 0.0, "{again:?}");
+    assert_eq!(phases(&report)[0]["resets"], 0);
+}
+
+#[test]
+fn readers_that_stall_are_caught_up_with_in_the_end() {
+    // 100 KB to each reader: more than a socket's buffers hold.
+    let heavy = ["--channels", "3", "--rate", "100", "--set", "traffic.talk.payload_bytes=6000"];
+    let report = small("slow-readers", &heavy);
+    let stalled = &phases(&report)[1];
+    assert_eq!(stalled["slow"], 3);
+    let counts = &stalled["streams"][0]["counts"];
+    let of = |name: &str| counts[name].as_u64().unwrap();
+    assert!(of("delivered_slowly") > 0, "{counts}");
+    assert_eq!(of("expected"), of("delivered") + of("caught_up"), "{counts}");
+    // Whoever stalled has everything too: expected deliveries are those of the others.
+    assert!(of("expected") < 10 * of("sent"), "{counts}");
+}
+
+#[test]
+fn scrolling_reads_pages_while_others_write() {
+    let report = small("history-scroll", &["--channels", "3", "--rate", "60"]);
+    assert_eq!(phases(&report)[0]["streams"].as_array().unwrap().len(), 1);
+    let scroll = &phases(&report)[1]["streams"][1];
+    assert_eq!(scroll["op"], "history");
+    assert!(scroll["counts"]["rows"].as_u64().unwrap() > 0, "{scroll}");
+    assert!(figure(scroll, "page", "count") >= scroll["counts"]["acked"].as_u64().unwrap());
+}
+
+#[test]
+fn a_mixed_day_loses_nothing_while_people_come_and_go() {
+    let small_day = [
+        "--channels",
+        "6",
+        "--set",
+        "channels.halls.members=20",
+        "--set",
+        "channels.halls.count=1",
+        "--set",
+        "channels.pairs.count=10",
+        "--set",
+        "phase.day.churn_per_minute=20",
+    ];
+    let report = small("mixed", &small_day);
+    let phase = &phases(&report)[0];
+    assert_eq!(phase["streams"].as_array().unwrap().len(), 4);
+    assert!(phase["resets"].as_u64().unwrap() > 0, "{phase}");
+}
+
+#[test]
+fn several_workers_share_the_people_and_the_report_is_their_sum() {
+    let report = small("groups", &["--channels", "6", "--per-worker", "10", "--members", "5"]);
+    let side = &report["sides"][0];
+    assert_eq!(side["workers"], 3);
+    assert_eq!(side["ramp"]["login"]["count"], 30);
+    let counts = &phases(&report)[0]["streams"][0]["counts"];
+    assert_eq!(counts["delivered"].as_u64(), Some(5 * counts["sent"].as_u64().unwrap()));
+}
+
+#[test]
+fn a_store_is_filled_with_exactly_what_was_asked_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let data = data.to_str().unwrap();
+    let fill = ["fill", "--data", data, "--messages", "500", "--channels", "7"];
+    let output = loadtest(&fill);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert!(text(&output).contains("500 messages in 7 channels"), "{}", text(&output));
+    // The same directory again: it is a store that opens, and grows.
+    let output = loadtest(&fill);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+}
+
+#[test]
+fn a_search_finds_a_limit_or_says_whose_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("report.json");
+    let search = ["saturate", "groups", "--bare", "--connections", "20", "--channels", "2"];
+    let brief = ["--rate", "50", "--hold", "0.5", "--confirm", "0.5", "--max-load", "1.5"];
+    let more = ["--slo", "ack.p99<60s", "--warmup", "0", "--json", path.to_str().unwrap()];
+    let output = loadtest(&[&search[..], &brief, &PATIENT, &more].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    let found = &json(&path)["saturation"];
+    assert_eq!(found["load"], 1.25, "{found}");
+    assert_eq!(found["bound"], "the highest load that was tried");
+    // Nothing can keep this one.
+    let more = ["--slo", "ack.p99<1us", "--warmup", "0"];
+    let output = loadtest(&[&search[..], &brief, &PATIENT, &more].concat());
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+    assert!(text(&output).contains("no load held"), "{}", text(&output));
+}

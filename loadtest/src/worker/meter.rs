@@ -1,0 +1,90 @@
+//! What is measured, in one-second pieces: the sum of the pieces is the whole, bit for bit.
+
+use crate::figures::Latencies;
+use crate::report::model::{Counts, Measure};
+
+use super::order::StreamSecond;
+
+/// All distributions of a stream, in the order of [`Meter::latencies`].
+const MEASURES: [Measure; 6] = [
+    Measure::Ack,
+    Measure::Response,
+    Measure::Last,
+    Measure::Service,
+    Measure::Lateness,
+    Measure::Page,
+];
+
+/// One stream.
+#[derive(Debug, Default)]
+pub(super) struct Meter {
+    /// Of the whole phase.
+    pub(super) counts: Counts,
+    /// Of the running second.
+    second: StreamSecond,
+    latencies: [Option<Box<Latencies>>; 6],
+}
+
+impl Meter {
+    pub(super) fn record(&mut self, measure: Measure, ns: u64) {
+        let at = MEASURES.iter().position(|known| *known == measure).unwrap_or(0);
+        self.latencies[at].get_or_insert_default().record_ns(ns);
+    }
+
+    pub(super) fn offered(&mut self) {
+        self.second.offered += 1;
+    }
+
+    pub(super) fn sent(&mut self) {
+        self.counts.sent += 1;
+        self.second.sent += 1;
+    }
+
+    pub(super) fn acked(&mut self) {
+        self.counts.acked += 1;
+        self.second.acked += 1;
+    }
+
+    /// A delivery, by whatever way it came.
+    pub(super) fn delivered(&mut self) {
+        self.second.delivered += 1;
+    }
+
+    /// Takes the running second and begins the next. `None`: nothing happened.
+    pub(super) fn take_second(&mut self) -> Option<StreamSecond> {
+        let mut second = std::mem::take(&mut self.second);
+        for (at, latencies) in self.latencies.iter_mut().enumerate() {
+            let Some(latencies) = latencies.as_mut().filter(|some| !some.is_empty()) else {
+                continue;
+            };
+            second.latencies.push((MEASURES[at], (**latencies).clone()));
+            latencies.clear();
+        }
+        let nothing = second.offered + second.sent + second.acked + second.delivered == 0
+            && second.latencies.is_empty();
+        (!nothing).then_some(second)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_seconds_sum_up_to_the_whole() {
+        let mut meter = Meter::default();
+        let (mut whole, mut summed) = (Latencies::default(), Latencies::default());
+        for second in 0..5_u64 {
+            for n in 0..1_000 {
+                let ns = (n * n + second) * 997;
+                meter.record(Measure::Last, ns);
+                whole.record_ns(ns);
+            }
+            let taken = meter.take_second().unwrap();
+            assert_eq!(taken.latencies.len(), 1);
+            summed.merge(&taken.latencies[0].1);
+        }
+        assert!(meter.take_second().is_none());
+        assert_eq!(summed, whole);
+    }
+}
