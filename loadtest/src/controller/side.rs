@@ -74,6 +74,7 @@ impl Side {
                     people,
                     classes: classes(scenario, people, |all| share(all, worker)),
                     connect_per_second: scenario.people.connect_per_second / f64::from(workers),
+                    opening_max: (opponent.backlog / workers as usize).max(1),
                     source: opponent.source(run, worker),
                     spin: options.spin,
                     check: true,

@@ -14,6 +14,10 @@ use crate::worker::order::Aim;
 /// What damso promises, as far as this tool looks.
 const DAMSO: &str = "every message is on disk (fdatasync) before its ack; order, ids and history \
                      per channel; resume without gaps";
+/// Listen queues are longer than this; more connections under way at once measure nothing else.
+const BACKLOG: usize = 256;
+/// mosquitto's is 100 long, and no setting changes it.
+const MOSQUITTO_BACKLOG: usize = 96;
 /// What the bare loop promises.
 const BARE: &str = "nothing: epoll, TLS and a write per delivery, from memory";
 
@@ -24,6 +28,8 @@ pub(super) struct Opponent {
     pub(super) aim: Aim,
     pub(super) address: SocketAddr,
     pub(super) watch: Watch,
+    /// Connections that its listen queue holds without dropping one.
+    pub(super) backlog: usize,
     _server: Server,
 }
 
@@ -91,6 +97,7 @@ impl Opponent {
             aim,
             address,
             watch,
+            backlog: BACKLOG,
             _server: Server::Elsewhere,
         })
     }
@@ -115,6 +122,7 @@ impl Opponent {
             aim,
             address,
             watch,
+            backlog: BACKLOG,
             _server: Server::Own(started),
         })
     }
@@ -133,7 +141,8 @@ impl Opponent {
         let address = Target::parse(&url)?.address;
         let (name, guarantees) = ("bare".into(), BARE.into());
         let aim = Aim::Damso { url, token_key: None };
-        Ok(Self { name, guarantees, aim, address, watch, _server: Server::Own(started) })
+        let (backlog, server) = (BACKLOG, Server::Own(started));
+        Ok(Self { name, guarantees, aim, address, watch, backlog, _server: server })
     }
 
     /// mosquitto, with messages of quality of service `qos`.
@@ -149,6 +158,7 @@ impl Opponent {
             aim: Aim::Mqtt { address: server.address(), ca: server.ca_pem().into(), qos },
             address: server.address(),
             watch: Watch::Process(server.pid()),
+            backlog: MOSQUITTO_BACKLOG,
             _server: Server::Mosquitto(server),
         })
     }

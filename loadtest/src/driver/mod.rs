@@ -155,12 +155,13 @@ pub trait Driver {
     /// The connection is no more.
     fn gone(&mut self, conn: u32, talk: Self::Talk);
 
-    /// The connection that the next step of the set-up is for. `None`: nothing is left, or
-    /// everything that is left waits for an answer.
+    /// The connection that the next step of the set-up is for; asked again, the same one, until the
+    /// step is taken. `None`: nothing is left, or everything that is left waits for an answer. How
+    /// many steps are under way at once is the worker's to bound.
     fn next_step(&mut self) -> Option<u32>;
     /// Takes that step; [`Told::Settled`] answers it.
     fn take_step(&mut self, conn: u32, talk: &mut Self::Talk, now_ns: u64, out: &mut Vec<u8>);
-    /// Everyone knows of all their channels, as far as the protocol tells.
+    /// Everyone has learnt of all their channels once, as far as the protocol tells.
     fn settled(&self) -> bool;
 
     /// Sends `payload`, filled up to `bytes`, to a channel; [`Told::Acked`] or [`Told::Refused`]
@@ -176,7 +177,7 @@ pub trait Driver {
         now_ns: u64,
         out: &mut Vec<u8>,
     );
-    /// Asks for the page of `rows` that ends before `before` (`None`: the newest);
+    /// Never called without [`Abilities::history`]. Asks for the page of `rows` that ends before `before` (`None`: the newest);
     /// [`Told::Page`] answers it.
     #[allow(clippy::too_many_arguments)]
     fn page(
@@ -191,7 +192,7 @@ pub trait Driver {
         out: &mut Vec<u8>,
     );
 
-    /// Asks for what stands in a channel behind `after`, for the checker; [`Told::ReadBack`]
+    /// Never called without [`Abilities::history`]. Asks for what stands in a channel behind `after`, for the checker; [`Told::ReadBack`]
     /// answers it.
     fn read_back(
         &mut self,

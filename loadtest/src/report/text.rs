@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
-use super::model::{Measure, Phase, Ramp, Ratio, Report, Saturation, Side, Stream, Usage, Verdict};
+use super::model::{Measure, Phase, Ramp, Report, Saturation, Side, Stream, Usage, Verdict};
 use crate::figures::Summary;
 
 /// Above this share of stolen time a window says little. Shown, not judged.
@@ -70,17 +70,7 @@ impl fmt::Display for Report {
         writeln!(f, "{}, {} cores, {}", host.system, host.cores, host.processor)?;
         let phases = self.saturation.is_none();
         self.sides.iter().try_for_each(|side| write_side(f, side, phases))?;
-        for Ratio { phase, of, by, ratio, spread, repeats } in &self.ratios {
-            let spread = if *repeats > 1 {
-                format!(" ({:.2}-{:.2} over {repeats})", spread.0, spread.1)
-            } else {
-                String::new()
-            };
-            writeln!(
-                f,
-                "\nserver CPU per delivery, {phase}: {of} takes {ratio:.2} x {by}{spread}"
-            )?;
-        }
+        super::table::write(f, self)?;
         for objective in &self.objectives {
             let verdict = if objective.kept { "kept" } else { "BROKEN" };
             writeln!(
@@ -177,6 +167,9 @@ fn write_phase(f: &mut fmt::Formatter<'_>, phase: &Phase) -> fmt::Result {
 
 fn write_stream(f: &mut fmt::Formatter<'_>, stream: &Stream) -> fmt::Result {
     let counts = &stream.counts;
+    if counts.planned == 0 && stream.op == "history" {
+        return writeln!(f, "    {} (history): n/a, this target keeps none", stream.name);
+    }
     let refused: u64 = counts.refused.values().sum();
     write!(
         f,

@@ -1,6 +1,10 @@
 //! Every shipped scenario in small against the real server over TLS, and what else is done with
 //! one: filling, comparing, looking for its limit.
 
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
 use super::{PATIENT, figure, json, loadtest, text};
 
 /// A scenario in small; the report.
@@ -165,4 +169,67 @@ fn a_search_finds_a_limit_or_says_whose_it_is() {
     let output = loadtest(&[&search[..], &brief, &PATIENT, &more].concat());
     assert_eq!(output.status.code(), Some(2), "{}", text(&output));
     assert!(text(&output).contains("no load held"), "{}", text(&output));
+}
+
+#[test]
+fn a_server_that_is_stopped_is_seen_in_the_figures_and_in_time() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let tool = || Command::new(env!("CARGO_BIN_EXE_damso-loadtest"));
+    let mut server = tool()
+        .args(["serve", "--data", data.to_str().unwrap()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut url = String::new();
+    BufReader::new(server.stdout.take().unwrap()).read_line(&mut url).unwrap();
+    let (json_path, key) = (directory.path().join("report.json"), data.join("token-key.pem"));
+    let pid = server.id().to_string();
+    let target = ["run", "groups", "--url", url.trim(), "--token-key", key.to_str().unwrap()];
+    let small = ["--connections", "20", "--channels", "4", "--members", "5", "--rate", "100"];
+    let brief = ["--seconds", "5", "--warmup", "0", "--json", json_path.to_str().unwrap()];
+    let mut run = tool()
+        .args([&target[..], &["--pid", &pid], &small, &brief, &PATIENT].concat())
+        .env_remove("DAMSO_URL")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut milestones = BufReader::new(run.stderr.take().unwrap()).lines();
+    assert!(milestones.any(|line| line.unwrap().contains("steady, 5 s ...")));
+    let signal = |name: &str| {
+        assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
+    };
+    std::thread::sleep(Duration::from_secs(2));
+    signal("-STOP");
+    std::thread::sleep(Duration::from_secs(1));
+    signal("-CONT");
+    milestones.for_each(drop);
+    let output = run.wait_with_output().unwrap();
+    drop(server.stdin.take());
+    server.wait().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    let report = json(&json_path);
+    let stream = &phases(&report)[0]["streams"][0];
+    // A fifth of all messages waited, the longest of them for as long as the server stood still.
+    assert!(figure(stream, "ack", "max") >= 900_000, "{stream}");
+    assert!(figure(stream, "last", "p999") >= 800_000, "{stream}");
+    let series = phases(&report)[0]["series"].as_array().unwrap();
+    let seen = series.iter().filter(|s| s["ack"]["max"].as_u64().unwrap() >= 800_000).count();
+    assert!((1..=2).contains(&seen), "in one second, or over the border of two: {series:?}");
+}
+
+#[test]
+fn a_starved_harness_ends_with_5_and_not_with_a_verdict_about_the_server() {
+    // The run shares one core with a loop that takes all of it, and gives way to it.
+    let busy = "while :; do :; done & loop=$!; trap 'kill $loop' EXIT; \
+                nice -n 19 \"$0\" run groups --bare --connections 50 --channels 5 --rate 500 \
+                --seconds 3 --warmup 0 --slo 'last.p99<1us'";
+    let output = Command::new("taskset")
+        .args(["-c", "0", "sh", "-c", busy, env!("CARGO_BIN_EXE_damso-loadtest")])
+        .output()
+        .expect("taskset is part of every Linux system");
+    assert_eq!(output.status.code(), Some(5), "{}", text(&output));
+    assert!(text(&output).contains("VOID"), "{}", text(&output));
 }

@@ -10,8 +10,6 @@ use crate::engine::poll::now_ns;
 use crate::engine::socket::connect;
 use crate::host::Process;
 
-/// Connections under way at once: what a listen backlog holds without dropping one.
-const OPENING_MAX: usize = 256;
 /// How long the ramp may stand still.
 const STALL: Duration = Duration::from_secs(15);
 /// This many connections may be lost before the target counts as unreachable.
@@ -25,7 +23,7 @@ impl<D: Driver> World<D> {
         let mut progress = (0, started);
         while self.live < all {
             let mut next = started + gap_ns * self.conns.len() as u64;
-            if self.conns.len() == all || self.opening >= OPENING_MAX {
+            if self.conns.len() == all || self.opening >= self.config.opening_max {
                 next = u64::MAX;
             } else if now_ns() >= next {
                 self.begin_new(next)?;

@@ -26,6 +26,8 @@ pub struct Config {
     pub classes: Vec<Class>,
     /// Connections begun a second.
     pub connect_per_second: f64,
+    /// Connections under way at once: what the target's listen queue holds.
+    pub opening_max: usize,
     /// The address to connect from. `None`: the system's choice.
     pub source: Option<IpAddr>,
     /// Never sleep: keeps the core awake, so that sends pay no wake-up.

@@ -3,15 +3,16 @@
 use rustix::time::{ClockId, clock_gettime};
 
 use super::befall::Fates;
-use super::order::{PhaseOrder, Ran, Report, Second};
+use super::order::{PhaseOrder, Ran, Report, Second, StreamOrder};
 use super::stream::{Scroll, Stream};
 use super::work::tell;
 use super::world::{Reading, WorkError, World};
-use crate::driver::Driver;
+use crate::driver::{Abilities, Driver};
 use crate::engine::payload::{Payload, Tag};
 use crate::engine::poll::now_ns;
-use crate::report::model::Measure;
+use crate::report::model::{Measure, Witness};
 use crate::scenario::Op;
+use crate::scenario::layout::Layout;
 use crate::schedule::{Planned, plan};
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -40,11 +41,13 @@ pub(super) struct Running {
 }
 
 impl Running {
-    fn new(order: &PhaseOrder, layout: &crate::scenario::layout::Layout) -> Self {
+    fn new(order: &PhaseOrder, layout: &Layout, abilities: Abilities) -> Self {
+        let able = |stream: &&StreamOrder| stream.traffic.op == Op::Send || abilities.history;
         let streams: Vec<Option<Stream>> = order
             .streams
             .iter()
-            .map(|stream| stream.as_ref().map(|s| Stream::new(s, layout, order.seconds)))
+            .map(|stream| stream.as_ref().filter(able))
+            .map(|stream| stream.map(|s| Stream::new(s, layout, order.seconds)))
             .collect();
         let plans: Vec<_> = (0..)
             .zip(&streams)
@@ -91,7 +94,7 @@ impl Running {
 
 impl<D: Driver> World<D> {
     pub(super) fn run_phase(&mut self, order: PhaseOrder) -> Result<Report, WorkError> {
-        let mut running = Box::new(Running::new(&order, &self.layout));
+        let mut running = Box::new(Running::new(&order, &self.layout, self.driver.abilities()));
         // Served until then, too: the other workers are still getting ready.
         while now_ns() < order.start_ns {
             self.turn(Some(order.start_ns))?;
@@ -254,7 +257,7 @@ impl<D: Driver> World<D> {
                 if conns[conn as usize].pipe.is_none() || (!resume && running.fates.touched(conn)) {
                     return;
                 }
-                wrongs.add("lost", || crate::report::model::Witness {
+                wrongs.add("lost", || Witness {
                     wrong: "lost".into(),
                     channel: sent.channel.to_string(),
                     seq: None,
