@@ -16,6 +16,8 @@ pub enum Arrival {
     Constant,
     /// Bursts of eight in one channel, 50 ms apart, at independent times.
     Bursts,
+    /// A metronome on whose beat each channel of the stream gets one, all at once.
+    Together,
 }
 
 /// Operations of a burst, and the time between two of them.
@@ -69,20 +71,25 @@ fn plan_one(stream: &Stream, end_ns: f64, random: &mut Random, planned: &mut Vec
     let channels = Channels::new(stream.channels, stream.zipf);
     let (gap_ns, burst) = match stream.arrival {
         Arrival::Bursts => (1e9 / stream.rate * f64::from(BURST), BURST),
-        _ => (1e9 / stream.rate, 1),
+        Arrival::Together => (1e9 / stream.rate * f64::from(stream.channels), stream.channels),
+        Arrival::Poisson | Arrival::Constant => (1e9 / stream.rate, 1),
     };
     let mut at = 0.0;
     loop {
         at += match stream.arrival {
-            Arrival::Constant => gap_ns,
+            Arrival::Constant | Arrival::Together => gap_ns,
             Arrival::Poisson | Arrival::Bursts => -(1.0 - random.unit()).ln() * gap_ns,
         };
         if at > end_ns {
             return;
         }
-        let channel = channels.draw(random);
+        let first = channels.draw(random);
         for nth in 0..burst {
-            let offset_ns = at as u64 + u64::from(nth) * BURST_GAP_NS;
+            let (channel, later_ns) = match stream.arrival {
+                Arrival::Together => (nth, 0),
+                _ => (first, u64::from(nth) * BURST_GAP_NS),
+            };
+            let offset_ns = at as u64 + later_ns;
             if (offset_ns as f64) <= end_ns {
                 let member = random.below(stream.members);
                 planned.push(Planned { offset_ns, stream: stream.number, channel, member });
@@ -209,6 +216,16 @@ mod tests {
         }
         for member in 0..10 {
             assert!(planned.iter().any(|message| message.member == member));
+        }
+    }
+
+    #[test]
+    fn on_each_beat_every_channel_gets_one() {
+        let planned = plan(&[stream(Arrival::Together, 20.0, (10, 3))], 5.0, 3);
+        assert_eq!(planned.len(), 100);
+        for beat in planned.chunks(10) {
+            assert!(beat.iter().all(|message| message.offset_ns == beat[0].offset_ns));
+            assert!(beat.iter().map(|message| message.channel).eq(0..10));
         }
     }
 

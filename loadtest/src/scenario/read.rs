@@ -6,10 +6,11 @@ use super::model::{Kind, Members, Op, Phase, Scenario};
 use crate::engine::payload::HEADER_BYTES;
 
 /// The scenarios that come with the tool: (name, TOML).
-pub const SHIPPED: [(&str, &str); 9] = [
+pub const SHIPPED: [(&str, &str); 10] = [
     ("idle", include_str!("../../scenarios/idle.toml")),
     ("broadcast", include_str!("../../scenarios/broadcast.toml")),
     ("groups", include_str!("../../scenarios/groups.toml")),
+    ("crowd", include_str!("../../scenarios/crowd.toml")),
     ("direct", include_str!("../../scenarios/direct.toml")),
     ("many-channels", include_str!("../../scenarios/many-channels.toml")),
     ("reconnect-storm", include_str!("../../scenarios/reconnect-storm.toml")),
