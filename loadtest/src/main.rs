@@ -84,6 +84,9 @@ struct BareOptions {
     /// Speak in the clear, without TLS
     #[arg(long)]
     plain: bool,
+    /// End when standard input does
+    #[arg(long, hide = true)]
+    until_input_ends: bool,
     /// Do wrong on purpose; may be given several times.
     ///
     /// `lose@N`, `repeat@N`, `swap@N`, `damage@N`: to delivery N, counted from 1, those to the
@@ -144,6 +147,13 @@ fn bare(options: &BareOptions) -> Result<(), BareError> {
     };
     for fault in &options.faults {
         server.inject(*fault);
+    }
+    if options.until_input_ends {
+        // The loop keeps nothing that would have to be put away.
+        std::thread::spawn(|| {
+            let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+            std::process::exit(0)
+        });
     }
     Ok(server.run()?)
 }

@@ -16,6 +16,9 @@ pub struct ServeOptions {
     /// Its data directory
     #[arg(long)]
     pub data: PathBuf,
+    /// Remove the data directory in the end
+    #[arg(long)]
+    pub throw_away: bool,
 }
 
 /// Serves on free loopback ports until standard input ends. Prints its connection string first.
@@ -25,7 +28,6 @@ pub struct ServeOptions {
 pub fn serve(options: &ServeOptions) -> Result<(), Box<dyn std::error::Error>> {
     let data = options.data.display().to_string();
     // A configuration by command line, as anybody's is, so that defaults are those of the product.
-    // Its environment is not: a variable meant for another server must not reach this one.
     let arguments = ["damso", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--data", &data];
     let server = Server::start(Cli::try_parse_from(arguments)?.config)?;
     let string = server.connection_string("nobody", Duration::from_secs(1));
@@ -34,7 +36,10 @@ pub fn serve(options: &ServeOptions) -> Result<(), Box<dyn std::error::Error>> {
     println!("{address}");
     io::stdout().flush()?;
     let mut rest = Vec::new();
-    io::stdin().take(1).read_to_end(&mut rest)?;
+    io::stdin().read_to_end(&mut rest)?;
     server.stop();
+    if options.throw_away {
+        std::fs::remove_dir_all(&options.data)?;
+    }
     Ok(())
 }

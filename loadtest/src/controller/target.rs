@@ -1,7 +1,9 @@
 //! What a run goes against: a server that is there, or one that is started for it.
 
+use std::ffi::OsString;
 use std::io::{self, BufRead as _, BufReader};
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -44,18 +46,14 @@ enum Server {
     Mosquitto(Mosquitto),
 }
 
-/// A server that ends with the run.
+/// A server that ends with the run, however the run ends: when its input does.
 struct Started {
     child: Child,
-    /// Its data, removed when it has ended.
-    _data: Option<tempfile::TempDir>,
 }
 
 impl Drop for Started {
     fn drop(&mut self) {
-        // The end of its input is its order to stop; what it stored is of no more use.
         drop(self.child.stdin.take());
-        let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
@@ -105,14 +103,17 @@ impl Opponent {
     /// The server that this tool was built with, on `data`, or on a directory that is gone
     /// afterwards.
     pub(super) fn damso(data: Option<&Path>) -> Result<Self, TargetlessError> {
-        let temporary = match data {
-            Some(_) => None,
-            None => Some(tempfile::Builder::new().prefix("damso-loadtest-").tempdir()?),
+        let mut arguments = vec!["serve".into(), "--data".into()];
+        let data = match data {
+            Some(data) => data.to_owned(),
+            None => {
+                arguments.insert(1, "--throw-away".into());
+                // The server removes it, since it outlives a run that is interrupted.
+                tempfile::Builder::new().prefix("damso-loadtest-").tempdir()?.keep()
+            }
         };
-        let data = data.or(temporary.as_ref().map(tempfile::TempDir::path));
-        let data = data.unwrap_or(Path::new("damso-data")).to_owned();
-        let arguments = ["serve".into(), "--data".into(), data.clone().into_os_string()];
-        let (started, url) = start("damso", &arguments, temporary)?;
+        arguments.push(data.clone().into_os_string());
+        let (started, url) = start("damso", &arguments)?;
         let address = Target::parse(&url)?.address;
         let watch = Watch::Process(started.child.id());
         let aim = Aim::Damso { url, token_key: Some(data.join("token-key.pem")) };
@@ -129,14 +130,15 @@ impl Opponent {
 
     /// The bare loop.
     pub(super) fn bare(faults: &[String], plain: bool) -> Result<Self, TargetlessError> {
-        let mut arguments = vec!["bare".into(), "--listen".into(), "127.0.0.1:0".into()];
+        let listen = ["bare", "--until-input-ends", "--listen", "127.0.0.1:0"];
+        let mut arguments: Vec<OsString> = listen.map(OsString::from).to_vec();
         for fault in faults {
             arguments.extend(["--fault".into(), fault.into()]);
         }
         if plain {
             arguments.push("--plain".into());
         }
-        let (started, url) = start("bare", &arguments, None)?;
+        let (started, url) = start("bare", &arguments)?;
         let watch = Watch::Process(started.child.id());
         let address = Target::parse(&url)?.address;
         let (name, guarantees) = ("bare".into(), BARE.into());
@@ -175,18 +177,20 @@ impl Opponent {
 }
 
 /// Starts this program again with other arguments; the first line that it prints is its address.
-fn start(
-    name: &'static str,
-    arguments: &[std::ffi::OsString],
-    data: Option<tempfile::TempDir>,
-) -> Result<(Started, String), TargetlessError> {
-    let mut child = Command::new(std::env::current_exe()?)
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()?;
+fn start(name: &'static str, arguments: &[OsString]) -> Result<(Started, String), TargetlessError> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
+    // Ctrl-C is for the run; its server cleans up after itself when its input ends.
+    command.process_group(0);
+    // What is meant for somebody's server must not shape this one.
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("DAMSO_") {
+            command.env_remove(name);
+        }
+    }
+    let mut child = command.spawn()?;
     let stdout = child.stdout.take();
-    let started = Started { child, _data: data };
+    let started = Started { child };
     let mut url = String::new();
     if let Some(stdout) = stdout {
         BufReader::new(stdout).read_line(&mut url)?;
