@@ -5,6 +5,9 @@ use std::io::{IsTerminal as _, Write as _};
 use crate::report::model::Second;
 use crate::report::text::time;
 
+/// Columns of a terminal that does not say, and the fewest that are worth a line.
+const WIDTH: usize = 40;
+
 /// Where progress goes: standard error.
 pub(super) struct Live {
     terminal: bool,
@@ -27,6 +30,10 @@ impl Live {
     /// Something that the next call replaces.
     pub(super) fn passing(&mut self, text: &str) {
         if self.terminal {
+            // A line that wraps could not be taken back.
+            let width = rustix::termios::tcgetwinsize(std::io::stderr())
+                .map_or(WIDTH, |size| usize::from(size.ws_col).max(WIDTH));
+            let text: String = text.chars().take(width - 1).collect();
             eprint!("\r\x1b[K{text}");
             let _ = std::io::stderr().flush();
             self.open = true;
@@ -36,9 +43,10 @@ impl Live {
     /// How the last second of a phase went.
     pub(super) fn second(&mut self, what: &str, seconds: f64, second: &Second) {
         let Second { at, offered, acked, live, last, lateness, .. } = second;
+        // What matters most stands first, for narrow terminals.
         self.passing(&format!(
-            "{what}  {at:>3} of {seconds:.0} s   {live} live   {offered}/s offered, {acked}/s \
-             acked   last receiver p50 {} p99 {} max {}   harness late p99 {}",
+            "{what} {at}/{seconds:.0} s  {live} live  {offered}/s offered {acked}/s acked  last \
+             p50 {} p99 {} max {}  harness late p99 {}",
             time(last.p50),
             time(last.p99),
             time(last.max),

@@ -96,8 +96,8 @@ fn judge(plan: &Plan, limits: &Limits) -> Preflight {
         ));
     }
     let text = format!(
-        "{} connections to {} in {} worker(s); descriptors {each} of {descriptors} a worker; \
-         ports {} of {}; backlog at most {backlog}; memory about {} of {} MiB",
+        "{} connections to {} in {} worker(s)\n  descriptors {each} of {descriptors} a worker, ports \
+         {} of {}, backlog at most {backlog}, memory about {} of {} MiB",
         plan.connections,
         plan.address,
         plan.workers,

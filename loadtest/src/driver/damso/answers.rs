@@ -138,12 +138,15 @@ impl Damso {
                 self.message(event, How::CaughtUp, told);
             }
         }
-        let next = if page.to >= page.from { page.to + 1 } else { to + 1 };
+        // An empty page: nothing is behind this place. One that stands still would be asked for again
+        // and again.
+        let read = if page.to >= page.from && page.to >= from { page.to } else { to };
+        let next = read.saturating_add(1);
         if more {
             if let Some(Asked::Behind { from, .. }) = self.people[line.conn as usize].asked(id) {
                 *from = next;
             }
-        } else if next <= to {
+        } else if read < to {
             self.catch_up(line, number, next, to);
         }
     }
@@ -162,8 +165,8 @@ impl Damso {
         }
         let (at, head, floor) =
             self.back.entry(channel).or_insert((0, page.as_of, page.floor.max(1)));
-        // An empty page: nothing is behind this place.
-        *at = if page.to >= page.from { page.to.max(*at) } else { *head };
+        // An empty page: nothing is behind this place; and one that stands still says as much.
+        *at = if page.to >= page.from && page.to > *at { page.to } else { *head };
         let rows = rows + page.rows.len() as u32;
         if more {
             if let Some(Asked::Back { rows: so_far, .. }) = self.people[conn as usize].asked(id) {

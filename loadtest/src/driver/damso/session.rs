@@ -152,7 +152,7 @@ impl Driver for Damso {
                 // What was to be read is asked for by the next resume instead.
                 Asked::Behind { number, from, .. } => {
                     let person = &mut self.people[conn as usize];
-                    let place = person.place(number).min(from - 1);
+                    let place = person.place(number).min(from.saturating_sub(1));
                     person.set_place(number, place);
                 }
                 Asked::Step { .. } | Asked::Page { .. } | Asked::Back { .. } => {}
