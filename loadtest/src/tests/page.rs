@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use damso_loadtest::figures::Summary;
 use damso_loadtest::report::html::html;
-use damso_loadtest::report::model::Report;
+use damso_loadtest::report::model::{Outcome, Report, StepVerdict};
 
 use crate::sample;
 
@@ -102,6 +102,8 @@ fn assert_shown(dom: &str, all: &[&str]) {
 fn a_comparison_is_drawn_with_all_its_figures() {
     let Some(dom) = rendered(&sample::report()) else { return };
     assert_drawn(&dom, 10);
+    assert_shown(&dom, &["Compared", "medians of 2 repeats", "Ack p50", "Last receiver p99"]);
+    assert_shown(&dom, &["CPU ratio", "RSS ratio", "1.71 ×", "nothing: epoll, TLS and a write"]);
     assert_shown(
         &dom,
         &["evening", "Passed", "last.p99<50ms", "12.4 ms", "2025-11-28 03:20", "10,000"],
@@ -109,7 +111,8 @@ fn a_comparison_is_drawn_with_all_its_figures() {
     assert_shown(&dom, &["damso", "bare", "calm", "evening peak", "reconnect storm", "scrolling"]);
     assert_shown(&dom, &["4,497 of 4,500 /s", "5,400,000 of 5,400,000", "100 %", "161 B"]);
     assert_shown(&dom, &["Last receiver", "Each receiver", "Ack", "Naive", "Harness lateness"]);
-    assert_shown(&dom, &["13.3 KiB", "10,031", "1.31 ×", "1.27 – 1.36 ×", "900,000 rows", "3,000"]);
+    assert_shown(&dom, &["13.3 KiB", "10,031", "1.31 ×", "1.27–1.36", "900,000 rows", "3,000"]);
+    assert_shown(&dom, &["Storms", "resets outside of one are not in it", "3.4 s", "13 µs"]);
     assert_shown(&dom, &["durable before the ack", "AMD EPYC 7B13", "32.0 GiB", "\"poisson\""]);
     assert!(dom.contains("Every objective was kept.</p></div>"), "nothing follows it");
 }
@@ -144,7 +147,8 @@ fn time(us: u64) -> String {
         0..1_000 => format!("{us} µs"),
         1_000..10_000 => format!("{}.{:02} ms", tens / 100, tens % 100),
         10_000..100_000 => format!("{}.{} ms", hundreds / 10, hundreds % 10),
-        _ => format!("{thousands} ms"),
+        100_000..1_000_000 => format!("{thousands} ms"),
+        _ => format!("{}.{:02} s", rounded(10_000) / 100, rounded(10_000) % 100),
     }
 }
 
@@ -174,8 +178,49 @@ fn phases_without_streams_and_streams_without_samples_are_shown_too() {
 }
 
 #[test]
-#[ignore = "writes the page of the sample to where DAMSO_PAGE says, to look at it"]
-fn the_sample_is_kept() {
-    let path = std::env::var_os("DAMSO_PAGE").expect("DAMSO_PAGE says where");
-    fs::write(path, html(&sample::report())).unwrap();
+fn a_search_leads_with_the_load_that_held() {
+    let report = sample::saturation();
+    let Some(dom) = rendered(&report) else { return };
+    // The knee and what was answered, beside the curves and the nine panels.
+    assert_drawn(&dom, 12);
+    assert_shown(&dom, &["3,508 messages/s held", ", bound by the target", "9 of 13 tries held."]);
+    assert_shown(&dom, &["3,510 /s asked for, 3.51 × the scenario’s rates."]);
+    assert_shown(&dom, &["● held", "✕ broke", "○ harness-bound", "a worker was busy for 91 %"]);
+    assert_shown(&dom, &["All figures of each load", "load 3.51, repeat 2"]);
+    for step in &report.saturation.unwrap().steps {
+        let shown = [step.ack_p99, step.last_p99, step.lateness_p99].map(time);
+        assert_shown(&dom, &shown.each_ref().map(String::as_str));
+        assert_shown(&dom, &[&step.why]);
+    }
+    let text = text(&dom);
+    let [limit, sections] = ["messages/s held", "Key figures"].map(|words| text.find(words));
+    assert!(limit < sections, "it leads");
+}
+
+#[test]
+fn a_search_in_which_nothing_held_has_no_figures_to_boast_of() {
+    let mut report = sample::saturation();
+    report.outcome = Outcome::Slo;
+    let found = report.saturation.as_mut().unwrap();
+    found.load = None;
+    found.bound = "harness-bound: the harness was late, the target may carry more".into();
+    let tried = found.steps.iter().map(|step| step.verdict != StepVerdict::Held);
+    let mut kept = tried.collect::<Vec<_>>().into_iter();
+    report.sides[0].phases.retain(|_| kept.next() == Some(true));
+    found.steps.retain(|step| step.verdict != StepVerdict::Held);
+    let Some(dom) = rendered(&report) else { return };
+    assert_drawn(&dom, 12);
+    assert_shown(&dom, &["No load held", ", bound by the harness: it was late"]);
+    assert_shown(&dom, &["0 of 4 tries held."]);
+    assert!(!text(&dom).contains("RSS per connection"), "tiles are about the load that held");
+}
+
+#[test]
+fn samples_are_kept_to_look_at() {
+    let kept = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    for (name, report) in [("compared", sample::report()), ("saturation", sample::saturation())] {
+        let path = kept.join(format!("page-{name}.html"));
+        fs::write(&path, html(&report)).unwrap();
+        let _ = writeln!(std::io::stderr(), "look at file://{}", path.display());
+    }
 }

@@ -6,8 +6,9 @@ use damso_loadtest::figures::{Latencies, Summary};
 use damso_loadtest::host::Process;
 use damso_loadtest::report::model::{
     Counts, Host, Measure, Measured, Objective, Outcome, Phase, REPORT_VERSION, Ramp, Ratio,
-    Report, Second, Side, Stream, Usage, Verdict, Witness,
+    Report, Saturation, Second, Side, Step, StepVerdict, Stream, Usage, Verdict, Witness,
 };
+use damso_loadtest::report::text::time;
 
 const CONNECTIONS: u32 = 10_000;
 const MEMBERS: u64 = 10;
@@ -135,6 +136,16 @@ fn process(mib: u64) -> Option<Process> {
 fn phase(dice: &mut Dice, (name, rate): (&str, f64), repeat: u32, us: f64) -> Phase {
     let seconds = 60;
     let streams = vec![chat(dice, rate, seconds, us), scrolling(dice, seconds, us)];
+    phase_of(dice, (name, rate, seconds), streams, repeat, us)
+}
+
+fn phase_of(
+    dice: &mut Dice,
+    (name, rate, seconds): (&str, f64, u32),
+    streams: Vec<Stream>,
+    repeat: u32,
+    us: f64,
+) -> Phase {
     let storm = name == "reconnect storm";
     Phase {
         name: name.into(),
@@ -170,6 +181,8 @@ fn phase(dice: &mut Dice, (name, rate): (&str, f64), repeat: u32, us: f64) -> Ph
 
 fn side(dice: &mut Dice, name: &str, guarantees: &str, us: f64) -> Side {
     let plan = [("calm", 1_000.0), ("evening peak", 4_500.0), ("reconnect storm", 2_000.0)];
+    // Who is slower has more to remember, too.
+    let size = (us / 1_900.0).powi(2);
     let mut phases = Vec::new();
     for repeat in 1..=2 {
         phases
@@ -186,7 +199,7 @@ fn side(dice: &mut Dice, name: &str, guarantees: &str, us: f64) -> Side {
             seconds: 10.3,
             set_up_seconds: 1.2,
             own_bytes: (30 * MIB, 78 * MIB),
-            server: [process(41), process(171), process(186), process(231)],
+            server: [41, 171, 186, 231].map(|mib| process((f64::from(mib) * size) as u64)),
             listen_overflows: 0,
         },
         phases,
@@ -255,6 +268,72 @@ pub(crate) fn report() -> Report {
             ratio("reconnect storm", 1.28),
         ],
     }
+}
+
+/// A search for the limit: most loads hold, one breaks, one is too much for the harness.
+pub(crate) fn saturation() -> Report {
+    let mut dice = Dice::new(11);
+    let mut report = report();
+    report.scenario = "groups".into();
+    report.about = "People in groups talk, more and more of them.".into();
+    report.objectives.clear();
+    report.ratios.clear();
+    report.sides.truncate(1);
+    let side = &mut report.sides[0];
+    side.phases.clear();
+    let mut steps = Vec::new();
+    let rising = [1.0, 1.25, 1.56, 1.95, 2.44, 3.05].map(|load| (load, StepVerdict::Held));
+    let search = [
+        (3.81, StepVerdict::Broke),
+        (3.81, StepVerdict::Broke),
+        (3.41, StepVerdict::Held),
+        (3.61, StepVerdict::HarnessBound),
+        (3.61, StepVerdict::Broke),
+        (3.51, StepVerdict::Held),
+        (3.51, StepVerdict::Held),
+    ];
+    for (load, verdict) in rising.into_iter().chain(search) {
+        let offered = 1_000.0 * load;
+        let held = verdict == StepVerdict::Held;
+        let name = format!("load {load:.2}");
+        // What waits before a server that can do 3,850 a second.
+        let us = match verdict {
+            StepVerdict::Held => 900.0,
+            StepVerdict::Broke => 3_600.0,
+            StepVerdict::HarnessBound => 6_500.0,
+        } / (1.0 - load / 3.85);
+        let streams = vec![chat(&mut dice, offered, 10, us)];
+        let phase = phase_of(&mut dice, (&name, offered, 10), streams, 1, us);
+        let [ack, _, last, _, lateness] = [0, 1, 2, 3, 4].map(|n| &phase.streams[0].latencies[n]);
+        let was = format!("last.p99<200ms was {}", time(last.summary.p99));
+        let why = match verdict {
+            StepVerdict::Held => String::new(),
+            StepVerdict::Broke => format!("{was}; work piled up: 1.4 s of it were left"),
+            StepVerdict::HarnessBound => format!("{was}; a worker was busy for 91 %"),
+        };
+        steps.push(Step {
+            load,
+            offered,
+            achieved: if held { offered * 0.9993 } else { 3_388.0 },
+            ack_p99: ack.summary.p99,
+            last_p99: last.summary.p99,
+            lateness_p99: lateness.summary.p99,
+            server_busy: phase.usage.server_busy,
+            machine_busy: 0.15 + load * 0.2,
+            verdict,
+            why,
+        });
+        side.phases.push(phase);
+    }
+    let held = steps[steps.len() - 1].clone();
+    report.saturation = Some(Saturation {
+        load: Some(held.load),
+        offered: held.offered,
+        achieved: held.achieved,
+        bound: "the target".into(),
+        steps,
+    });
+    report
 }
 
 /// A run that went wrong in every way, with names that would like to be markup.

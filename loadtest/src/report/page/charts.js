@@ -84,7 +84,7 @@ function chart(host, { x, y, lines, data, height, sync, hooks, rest }) {
     width: line.width,
     dash: DASHES[line.side % DASHES.length],
     // A point is seen only where no line leads to it.
-    points: { show: line.values.filter(known).length < 8, size: 5 },
+    points: { show: line.dots ?? line.values.filter(known).length < 8, size: 5 },
     value: write(y.format),
   });
   const options = {
@@ -116,9 +116,10 @@ function chart(host, { x, y, lines, data, height, sync, hooks, rest }) {
   };
 }
 
-/** A labelled select; `options` are [text, value] pairs. */
-function choice(label, options, onChange) {
+/** A labelled select; `options` are [text, value] pairs, and `first` is the value to begin with. */
+function choice(label, options, onChange, first) {
   const select = el("select", options.map(([text], n) => new Option(text, n)));
+  select.selectedIndex = Math.max(0, options.findIndex(([, value]) => value === first));
   select.addEventListener("change", onChange);
   return { node: el("label", label, select), value: () => options[select.value]?.[1] };
 }
@@ -245,25 +246,27 @@ function timeline(side, phase) {
   return line;
 }
 
-/** A thin line and a word where each repeat begins. */
-const repeatMarks = (begins) => ({ ctx, bbox, valToPos }) => {
-  if (begins.length < 2) return;
+/** Thin lines with a word each: [where, word]. */
+const uprights = (all) => ({ ctx, bbox, valToPos }) => {
   const ratio = uPlot.pxRatio;
   ctx.save();
   ctx.strokeStyle = ctx.fillStyle = colour("muted");
   ctx.font = `${10.5 * ratio}px system-ui, sans-serif`;
-  ctx.textAlign = "left";
   ctx.textBaseline = "top";
   ctx.lineWidth = ratio;
   ctx.setLineDash([2 * ratio, 3 * ratio]);
-  begins.forEach(([at, name], n) => {
+  for (const [at, name] of all) {
     const left = Math.round(valToPos(at, "x", true));
     ctx.beginPath();
-    if (n) ctx.moveTo(left, bbox.top);
-    if (n) ctx.lineTo(left, bbox.top + bbox.height);
+    ctx.moveTo(left, bbox.top);
+    // The axis is a line already.
+    if (left > bbox.left) ctx.lineTo(left, bbox.top + bbox.height);
     ctx.stroke();
-    ctx.fillText(name, left + 4 * ratio, bbox.top);
-  });
+    // Where a word would leave the chart it stands on the other side.
+    const end = left - bbox.left > bbox.width * 0.7;
+    ctx.textAlign = end ? "right" : "left";
+    ctx.fillText(name, left + (end ? -4 : 4) * ratio, bbox.top);
+  }
   ctx.restore();
 };
 
@@ -304,7 +307,7 @@ function drawPanels(side, phase) {
       data: line.at,
       height: 190,
       sync: { key: "time" },
-      hooks: { draw: [repeatMarks(line.begins)] },
+      hooks: { draw: [uprights(line.begins.length > 1 ? line.begins : [])] },
     })];
   });
 }

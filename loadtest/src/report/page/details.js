@@ -39,11 +39,14 @@ const quantilesOf = (summary) => (key) => time(summary.count ? summary[key] : nu
 function rampCard(sides) {
   const latencies = (title, hint, key) =>
     row(hinted(title, hint), sides.flatMap((side) => quantileCells(quantilesOf(side.ramp[key]))));
+  const loginUs = ({ ramp: { server: [before, now], connections } }) =>
+    before && now && connections ? (now.cpu_ns - before.cpu_ns) / 1e3 / connections : null;
   const figures = (title, hint, read) => wideRow(hinted(title, hint), sides.map(read));
   return card("Getting everyone in", "", quantileTable(sides, el("tbody",
     latencies("TLS handshake", "", "handshake"),
     latencies("Live", "logged in and resumed", "login"),
     figures("Connections", "", (side) => count(side.ramp.connections)),
+    figures("Server CPU per login", "", (side) => time(loginUs(side))),
     figures("Worker processes", "of the harness", (side) => count(side.workers)),
     figures("Connecting took", "", (side) => seconds(side.ramp.seconds)),
     figures("Making the channels took", "", (side) => seconds(side.ramp.set_up_seconds)),
@@ -70,13 +73,17 @@ function connecting({ sides }) {
   }
   fill("connections", rampCard(sides),
     phaseRows(sides, "Resets", "cut by the scenario; timed until everything missed is here",
-      ["Resets", "Resumed p50", "p99", "p99.9", "max", "Live again: half", "95 %", "99 %", "all"],
+      ["Resets", "Resumed p50", "p99", "p99.9", "max"],
       (phase) => phase.resets,
       (phase) => [
         count(phase.resets),
         ...QUANTILES.map(([key]) => quantilesOf(phase.resume)(key)),
-        ...phase.live_again_seconds.map((s) => (s > 0 ? seconds(s) : NONE)),
       ]),
+    phaseRows(sides, "Storms", "from the beginning of a storm until so many of its connections " +
+      "were live again; resets outside of one are not in it",
+      ["Half live", "95 %", "99 %", "All"],
+      (phase) => phase.live_again_seconds.some((s) => s > 0),
+      (phase) => phase.live_again_seconds.map((s) => (s > 0 ? seconds(s) : NONE))),
     phaseRows(sides, "Slow readers", "connections that read slowly by scenario",
       ["Slow", "Cut by the server", "Delivered to them"],
       (phase) => phase.slow,
@@ -101,10 +108,9 @@ function finePrint({ host, sides, harness, run, version, configuration }) {
     ["Run", String(run)],
     ["Report version", String(version)],
   ]);
-  const promises = facts(sides.map((side) => [named(side.name), side.guarantees]));
   const json = el("pre", JSON.stringify(configuration, null, 2));
   const chosen = el("details", el("summary", "Configuration, as it was run"), json);
   fill("small",
-    sides.length && card("What each target promises", "", promises),
+    sides.length === 1 && card("What the target promises", "", promises(sides)),
     card("Where it ran", "", machine, chosen));
 }

@@ -5,8 +5,15 @@ addEventListener("error", ({ message }) => {
 });
 
 const report = JSON.parse(document.getElementById("report").textContent);
+for (const side of report.sides) {
+  // A load that a search tries again is a repeat of itself.
+  for (const phase of side.phases) phase.repeat = instances(side, phase.name).indexOf(phase) + 1;
+}
+const answered = answerPhase(report);
 header(report);
-tiles(report);
+if (report.saturation) limit(report);
+if (answered) tiles({ sides: [{ ...report.sides[0], phases: [answered] }] });
+else if (!report.saturation) tiles(report);
 keyFigures(report);
 correctness(report);
 connecting(report);
@@ -18,41 +25,36 @@ function runOptions() {
   return [...new Map(report.sides.flatMap(runs))];
 }
 
-const streams = streamNames(report.sides.flatMap((side) => side.phases)).map((name) => [
-  named(name),
-  name,
-]);
-const curvePhase = choice("Phase", runOptions(), redrawCurves);
+const both = (name) => [named(name), name];
+const phases = phaseNames(report.sides).map(both);
+const streams = streamNames(report.sides.flatMap((side) => side.phases)).map(both);
+const targets = report.sides.map((side) => [named(side.name), side]);
+const curvePhase = choice("Phase", runOptions(), redrawCurves, answered);
 const curveStream = choice("Stream", streams, redrawCurves);
-const timePhase = choice(
-  "Phase",
-  phaseNames(report.sides).map((name) => [named(name), name]),
-  redrawPanels,
-);
-const timeSide = choice(
-  "Target",
-  report.sides.map((side) => [named(side.name), side]),
-  redrawPanels,
-);
+const timePhase = choice("Phase", phases, redrawPanels, answered?.name);
+const timeSide = choice("Target", targets, redrawPanels);
 fill("curve-choices", curvePhase.node, curveStream.node);
 fill("time-choices", timePhase.node, timeSide.node);
 
-let curves = [];
-let panels = [];
+const drawn = { knee: [], curves: [], panels: [] };
+
+/** Draws one part of the page anew. */
+function renew(part, draw) {
+  drawn[part].forEach((end) => end());
+  drawn[part] = draw();
+  document.documentElement.dataset.drawn = Object.values(drawn).flat().length;
+}
 
 function redrawCurves() {
-  curves.forEach((end) => end());
-  curves = drawCurves(report, curvePhase.value(), curveStream.value());
-  document.documentElement.dataset.drawn = curves.length + panels.length;
+  renew("curves", () => drawCurves(report, curvePhase.value(), curveStream.value()));
 }
 
 function redrawPanels() {
-  panels.forEach((end) => end());
-  panels = drawPanels(timeSide.value(), timePhase.value());
-  document.documentElement.dataset.drawn = curves.length + panels.length;
+  renew("panels", () => drawPanels(timeSide.value(), timePhase.value()));
 }
 
 function redraw() {
+  renew("knee", () => drawKnee(report));
   redrawCurves();
   redrawPanels();
 }

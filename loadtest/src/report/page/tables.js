@@ -47,6 +47,8 @@ const instances = (side, phase) => side.phases.filter((one) => one.name === phas
 const namesOf = (all) => unique(all.map((one) => one.name));
 const phaseNames = (sides) => namesOf(sides.flatMap((side) => side.phases));
 const streamNames = (phases) => namesOf(phases.flatMap((phase) => phase.streams));
+const streamsOf = (phases, name) =>
+  phases.flatMap((phase) => phase.streams.filter((one) => one.name === name));
 const latenciesOf = (streams, measure) =>
   streams.flatMap((stream) => stream.latencies)
     .filter((one) => one.summary.count && (!measure || one.measure === measure));
@@ -100,7 +102,8 @@ function rss({ ramp: { server, connections } }, when) {
   return (server[when].resident_bytes - server[0].resident_bytes) / connections;
 }
 
-function tiles({ sides: [first, ...others], ratios }) {
+/** What most want to know, of all phases or of the load that held. */
+function tiles({ sides: [first, ...others] }) {
   if (!first) return;
   const repeated = phaseNames([first]).length > 1;
   const where = (found) => repeated && found && `worst: ${named(found.phase)}`;
@@ -120,14 +123,11 @@ function tiles({ sides: [first, ...others], ratios }) {
   const both = `${count(came)} of ${count(expected)}`;
   const delivered = tile("Delivered", wholeShare(came, expected), both);
   if (came < expected) delivered.dataset.tone = "bad";
-  const ratio = most(ratios.map((one) => ({ ...one, value: one.ratio })));
-  const pair = ratio && `${named(ratio.of)} over ${named(ratio.by)}`;
   fill("tiles",
     worstTile("Last receiver, p99", p99("last")),
     worstTile("Ack, p99", p99("ack")),
     delivered,
     worstTile("CPU per delivery", (phase) => [phase.usage.server_us_per_delivery]),
-    ratio && tile("CPU, compared", times(ratio.value), where(ratio), pair),
     tile("RSS per connection", bytes(rss(first, 1)), beside((side) => bytes(rss(side, 1)))));
 }
 
@@ -141,8 +141,7 @@ function refusals(streams) {
 
 /** One stream of one phase: its traffic, its deliveries, then its latencies. */
 function streamRows(name, runs) {
-  const mine = runs.map((phases) =>
-    phases.flatMap((phase) => phase.streams.filter((one) => one.name === name)));
+  const mine = runs.map((phases) => streamsOf(phases, name));
   const all = mine.flat();
   const total = (streams, key) => count(sum(streams.map((stream) => stream.counts[key])));
   const wide = (title, hint, read) =>
@@ -157,6 +156,7 @@ function streamRows(name, runs) {
       `${rateOf(streams, "achieved", short)} of ${rateOf(streams, "asked", rate)}`),
     counted("expected", "Delivered of expected", "", (streams) =>
       `${total(streams, "delivered")} of ${total(streams, "expected")}`),
+    counted("complete", "Messages that everyone got", ""),
     counted("caught_up", "Came later", "from history or after a reconnect"),
     counted("rows", "Rows read from history", ""),
     counted("unsent", "Not sent", "nobody of the channel was connected"),
@@ -194,17 +194,23 @@ function costRows(runs) {
 function phaseCard(sides, name) {
   const runs = sides.map((side) => instances(side, name));
   const repeats = Math.max(...runs.map((phases) => phases.length));
-  const length = typical(runs.flat().map((phase) => phase.seconds), seconds);
+  const lengths = runs.flat().map((phase) => phase.seconds);
+  const length = span(Math.min(...lengths), Math.max(...lengths), seconds);
   const many = `${repeats} repeats of ${length}: median, range below, counts added up`;
   const streams = streamNames(runs.flat()).map((stream) => streamRows(stream, runs));
   const figures = quantileTable(sides, streams, costRows(runs));
   return card(named(name), repeats > 1 ? many : length, figures);
 }
 
-function keyFigures({ sides, ratios }) {
-  const cards = phaseNames(sides).map((name) => phaseCard(sides, name));
-  const phases = fill("phases", cards.length ? cards : empty("No phase was run."));
-  phases.classList.toggle("narrow", sides.length === 1 && cards.length > 1);
+function keyFigures(report) {
+  const { sides, saturation } = report;
+  const names = phaseNames(sides);
+  const narrow = sides.length === 1 && names.length > 1 ? ".narrow" : "";
+  const cards = el(`div.phases${narrow}`, names.map((name) => phaseCard(sides, name)));
+  const folded = saturation && el("details", el("summary", "All figures of each load"), cards);
+  fill("phases",
+    sides.length > 1 && names.length && comparison(report),
+    names.length ? folded || cards : empty("No phase was run."));
   if (!sides.length) return;
   const own = ({ ramp: { own_bytes: [before, now], connections } }) =>
     connections ? (now - before) / connections : null;
@@ -215,13 +221,5 @@ function keyFigures({ sides, ratios }) {
     ["Server descriptors, connected", (side) => count(side.ramp.server[1]?.descriptors)],
     ["Harness memory per connection", (side) => bytes(own(side))],
   ]);
-  const compared = textTable(["Phase", "", ""], ratios.map((one) => row(
-    named(one.phase),
-    `${named(one.of)} over ${named(one.by)}`,
-    el("td.number", times(one.ratio),
-      one.repeats > 1 && el("small.range", span(...one.spread, times))))));
-  const title = "Server CPU per delivery, compared";
-  fill("whole", card("Memory and descriptors", "", memory),
-    compared && card(title, "lower is better; ratios travel between machines", compared),
-  ).classList.toggle("two", ratios.length > 0 && sides.length < 3);
+  fill("whole", card("Memory and descriptors", "", memory));
 }

@@ -74,12 +74,14 @@ function wholeShare(part, whole) {
 const named = (name) => name || "(unnamed)";
 const plural = (n, one) => `${count(n)} ${one}${n === 1 ? "" : "s"}`;
 
-/** `low` to `high`, with the unit once if it is the same. */
-function span(low, high, format) {
+/** `low` to `high`; a unit that both have is said once, or not at all below a figure that has it. */
+function span(low, high, format, below = false) {
   const [from, to] = [format(low), format(high)];
   if (from === to) return from;
-  const unit = to.slice(to.lastIndexOf(" "));
-  return from.endsWith(unit) ? `${from.slice(0, -unit.length)} – ${to}` : `${from} – ${to}`;
+  const unit = / \S+$/.exec(to)?.[0];
+  if (!unit || !from.endsWith(unit)) return `${from} – ${to}`;
+  const bare = (text) => text.slice(0, -unit.length);
+  return below ? `${bare(from)}–${bare(to)}` : `${bare(from)} – ${to}`;
 }
 
 function median(sorted) {
@@ -96,9 +98,13 @@ function typical(values, format) {
 /** The same with the range under it. */
 function figure(values, format) {
   const found = values.filter(known);
-  const middle = typical(found, format);
-  const range = found.length ? span(Math.min(...found), Math.max(...found), format) : middle;
-  return range === middle ? middle : el("span", middle, el("small.range", range));
+  return ranged(typical(found, format), [Math.min(...found), Math.max(...found)], format);
+}
+
+/** `text` with the range under it if there is one. */
+function ranged(text, [low, high], format) {
+  const range = format(low) === format(high) ? "" : span(low, high, format, true);
+  return range ? el("span", text, el("small.range", range)) : text;
 }
 
 const sum = (values) => values.reduce((total, n) => total + (n || 0), 0);
