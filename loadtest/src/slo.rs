@@ -63,6 +63,13 @@ impl fmt::Display for Objective {
     }
 }
 
+impl fmt::Display for Objectives {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let texts: Vec<&str> = self.0.iter().map(|objective| objective.text.as_str()).collect();
+        f.write_str(&texts.join(","))
+    }
+}
+
 impl FromStr for Objectives {
     type Err = String;
 

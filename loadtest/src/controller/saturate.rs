@@ -159,6 +159,7 @@ impl<'o> Search<'o> {
             load,
             offered: at.map_or(0.0, |step| step.offered),
             achieved: at.map_or(0.0, |step| step.achieved),
+            slo: self.run.slo.to_string(),
             bound: match broken {
                 None => "the highest load that was tried".into(),
                 Some(StepVerdict::HarnessBound) => {

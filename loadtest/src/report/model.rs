@@ -76,6 +76,9 @@ pub struct Saturation {
     pub offered: f64,
     /// Operations a second that were answered then.
     pub achieved: f64,
+    /// What had to be kept.
+    #[serde(default)]
+    pub slo: String,
     /// Whose limit it is.
     pub bound: String,
     /// Every load that was tried, in order.
@@ -315,8 +318,11 @@ pub enum Measure {
     Response,
     /// Intended send to the last receiver.
     Last,
-    /// Actual send to each receiver: the naive figure, blind to what waited.
+    /// Actual send to each receiver.
     Service,
+    /// To the ack, as a closed loop would have told it: from the send, or from the answer to the
+    /// same sender's message before, whichever was later. Blind to what waited.
+    Naive,
     /// Intended to actual send: the harness' own.
     Lateness,
     /// Intended request for a page of history to its last part.
@@ -325,8 +331,15 @@ pub enum Measure {
 
 impl Measure {
     /// All of them, in the order of a report.
-    pub const ALL: [Self; 6] =
-        [Self::Ack, Self::Response, Self::Last, Self::Service, Self::Lateness, Self::Page];
+    pub const ALL: [Self; 7] = [
+        Self::Ack,
+        Self::Response,
+        Self::Last,
+        Self::Service,
+        Self::Naive,
+        Self::Lateness,
+        Self::Page,
+    ];
 
     /// As objectives and logs name it.
     pub const fn name(self) -> &'static str {
@@ -335,6 +348,7 @@ impl Measure {
             Self::Response => "response",
             Self::Last => "last",
             Self::Service => "service",
+            Self::Naive => "naive",
             Self::Lateness => "lateness",
             Self::Page => "page",
         }

@@ -26,7 +26,8 @@ fn label(measure: Measure) -> &'static str {
         Measure::Ack => "to the ack",
         Measure::Response => "to each receiver",
         Measure::Last => "to the last receiver",
-        Measure::Service => "(naive: actual send)",
+        Measure::Service => "(from the actual send)",
+        Measure::Naive => "(naive: ack, closed loop)",
         Measure::Lateness => "(harness lateness)",
         Measure::Page => "page of history",
     }
@@ -195,12 +196,12 @@ fn write_stream(f: &mut fmt::Formatter<'_>, stream: &Stream) -> fmt::Result {
         )?;
     }
     let names = ["p50", "p99", "p99.9", "max", "count"];
-    write!(f, "      {:<24}", "from the intended time")?;
+    write!(f, "      {:<26}", "from the intended time")?;
     names.iter().try_for_each(|name| write!(f, "{name:>11}"))?;
     writeln!(f)?;
     for measured in &stream.latencies {
         let Summary { count, p50, p99, p999, max } = measured.summary;
-        write!(f, "      {:<24}", label(measured.measure))?;
+        write!(f, "      {:<26}", label(measured.measure))?;
         [p50, p99, p999, max].iter().try_for_each(|us| write!(f, "{:>11}", time(*us)))?;
         writeln!(f, "{count:>11}")?;
     }
@@ -248,14 +249,15 @@ fn write_saturation(f: &mut fmt::Formatter<'_>, saturation: &Saturation) -> fmt:
             step.why
         )?;
     }
+    writeln!(f, "\nheld: {}", saturation.slo)?;
     match saturation.load {
         Some(load) => writeln!(
             f,
-            "\nhighest load that held: {:.0}/s asked, {:.0}/s answered ({load:.2} x the scenario); \
+            "highest load that held: {:.0}/s asked, {:.0}/s answered ({load:.2} x the scenario); \
              bound by {}",
             saturation.offered, saturation.achieved, saturation.bound
         ),
-        None => writeln!(f, "\nno load held; bound by {}", saturation.bound),
+        None => writeln!(f, "no load held; bound by {}", saturation.bound),
     }
 }
 

@@ -49,6 +49,6 @@ fn figure(stream: &serde_json::Value, measure: &str, quantile: &str) -> u64 {
     let latencies = stream["latencies"].as_array().expect("latencies are a list");
     let found = latencies.iter().find(|measured| measured["measure"] == measure);
     found.and_then(|measured| measured["summary"][quantile].as_u64()).unwrap_or_else(|| {
-        panic!("no {measure}.{quantile} in {stream}");
+        panic!("no {measure}.{quantile} of {}", stream["name"]);
     })
 }

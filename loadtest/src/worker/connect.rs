@@ -61,6 +61,7 @@ impl<D: Driver> World<D> {
             talk: None,
             begun_ns: intended_ns,
             live: false,
+            answered_ns: 0,
             attempts: 0,
             reading: Reading::AtOnce,
         });

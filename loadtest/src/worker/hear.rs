@@ -27,7 +27,7 @@ impl<D: Driver> World<D> {
                     Read::Corrupt => self.wrong("corrupted", &came, None),
                 }
             }
-            Told::Acked(tag) => self.acked(tag, now_ns),
+            Told::Acked(tag) => self.acked(conn, tag, now_ns),
             Told::Refused { tag, code } => self.refused(tag, code),
             Told::Page { tag, rows, next } => self.page(tag, rows, next, now_ns),
             Told::Settled => self.settled += 1,
@@ -97,7 +97,7 @@ impl<D: Driver> World<D> {
         });
     }
 
-    fn acked(&mut self, tag: Tag, now_ns: u64) {
+    fn acked(&mut self, conn: u32, tag: Tag, now_ns: u64) {
         if let Some(filling) = &mut self.filling {
             filling.acked += 1;
             filling.under_way -= 1;
@@ -109,6 +109,9 @@ impl<D: Driver> World<D> {
             running.heard_ns = now_ns;
             stream.meter.acked();
             stream.meter.record(Measure::Ack, now_ns.saturating_sub(sent.intended_ns));
+            let answered_ns = &mut self.conns[conn as usize].answered_ns;
+            let free_ns = std::mem::replace(answered_ns, now_ns).max(sent.sent_ns);
+            stream.meter.record(Measure::Naive, now_ns.saturating_sub(free_ns));
         }
     }
 

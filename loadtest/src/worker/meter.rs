@@ -5,16 +5,6 @@ use crate::report::model::{Counts, Measure};
 
 use super::order::StreamSecond;
 
-/// All distributions of a stream, in the order of [`Meter::latencies`].
-const MEASURES: [Measure; 6] = [
-    Measure::Ack,
-    Measure::Response,
-    Measure::Last,
-    Measure::Service,
-    Measure::Lateness,
-    Measure::Page,
-];
-
 /// One stream.
 #[derive(Debug, Default)]
 pub(super) struct Meter {
@@ -22,13 +12,13 @@ pub(super) struct Meter {
     pub(super) counts: Counts,
     /// Of the running second.
     second: StreamSecond,
-    latencies: [Option<Box<Latencies>>; 6],
+    /// In the order of [`Measure::ALL`]; made when something is recorded.
+    latencies: [Option<Box<Latencies>>; Measure::ALL.len()],
 }
 
 impl Meter {
     pub(super) fn record(&mut self, measure: Measure, ns: u64) {
-        let at = MEASURES.iter().position(|known| *known == measure).unwrap_or(0);
-        self.latencies[at].get_or_insert_default().record_ns(ns);
+        self.latencies[measure as usize].get_or_insert_default().record_ns(ns);
     }
 
     pub(super) fn offered(&mut self) {
@@ -53,11 +43,11 @@ impl Meter {
     /// Takes the running second and begins the next. `None`: nothing happened.
     pub(super) fn take_second(&mut self) -> Option<StreamSecond> {
         let mut second = std::mem::take(&mut self.second);
-        for (at, latencies) in self.latencies.iter_mut().enumerate() {
+        for (measure, latencies) in Measure::ALL.into_iter().zip(&mut self.latencies) {
             let Some(latencies) = latencies.as_mut().filter(|some| !some.is_empty()) else {
                 continue;
             };
-            second.latencies.push((MEASURES[at], (**latencies).clone()));
+            second.latencies.push((measure, (**latencies).clone()));
             latencies.clear();
         }
         let nothing = second.offered + second.sent + second.acked + second.delivered == 0

@@ -67,6 +67,8 @@ pub(super) struct Conn<T> {
     /// When it was meant to begin, nanoseconds.
     pub(super) begun_ns: u64,
     pub(super) live: bool,
+    /// When a message of it was last answered, nanoseconds.
+    pub(super) answered_ns: u64,
     /// Attempts to come back after the scenario broke it; 0: it is here for the first time.
     pub(super) attempts: u8,
     pub(super) reading: Reading,

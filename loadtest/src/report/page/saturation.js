@@ -15,7 +15,7 @@ const answerPhase = ({ saturation, sides }) =>
   saturation && sides[0]?.phases[answer(saturation)];
 
 /** The sentence that the page leads with. */
-function limit({ saturation: { load, offered, achieved, bound, steps }, sides }) {
+function limit({ saturation: { load, offered, achieved, slo, bound, steps }, sides }) {
   const streams = sides.flatMap((side) => side.phases).flatMap((phase) => phase.streams);
   const what = streams.every((one) => one.op === "send") ? "messages" : "operations";
   const by = `, bound by ${bound.replace("harness-bound: the harness", "the harness: it")}`;
@@ -23,6 +23,7 @@ function limit({ saturation: { load, offered, achieved, bound, steps }, sides })
   const tries = `${held} of ${count(steps.length)} tries held.`;
   fill("limit",
     el("p.limit", el("b", known(load) ? `${short(achieved)} ${what}/s held` : "No load held"), by),
+    slo && el("p", slo),
     el("p.lede",
       known(load) && `${rate(offered)} asked for, ${times(load)} the scenario’s rates. `, tries,
       known(load) && " At the load that held:"));

@@ -116,7 +116,8 @@ const MEASURES = {
   ack: ["Ack", ""],
   response: ["Each receiver", ""],
   last: ["Last receiver", ""],
-  service: ["Naive", "blind to waiting"],
+  service: ["Service", "from the actual send"],
+  naive: ["Naive", "ack, closed loop"],
   page: ["Page of history", ""],
   lateness: ["Harness lateness", ""],
 };
