@@ -109,6 +109,8 @@ fn main() -> ExitCode {
             return ExitCode::from(code as u8);
         }
     };
+    // Workers and the servers that a run starts inherit it.
+    damso_loadtest::host::raise_descriptor_limit();
     let outcome = match cli.command {
         Command::Run(options) => report(controller::run(&options), &options),
         Command::Saturate(search) => report(controller::saturate(&search), &search.options),
@@ -134,7 +136,6 @@ fn report_failure<E: std::fmt::Display>(result: Result<(), E>, otherwise: Outcom
 }
 
 fn bare(options: &BareOptions) -> Result<(), BareError> {
-    damso_loadtest::host::raise_descriptor_limit();
     let mut server = if options.plain {
         let server = Server::bind_plain(options.listen)?;
         println!("{PLAIN}{}", server.address()?);

@@ -55,7 +55,8 @@ pub struct Options {
     /// Members of each of them [channels.0.members]
     #[arg(long, help_heading = "Scenario")]
     pub members: Option<u32>,
-    /// Operations a second of the first stream; several make each phase run once per rate
+    /// Operations a second of the first stream, the others in proportion if there are several;
+    /// several make each phase run once per rate
     #[arg(long, value_delimiter = ',', help_heading = "Scenario")]
     pub rate: Vec<f64>,
     /// Length of every phase [run.seconds]

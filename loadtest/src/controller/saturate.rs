@@ -7,6 +7,9 @@
 //!        breaks     twice in a row: a neighbour's hiccup is no limit
 //!        is void    it broke while the harness was late: whose limit that was, nobody knows
 //! ```
+//!
+//! Before each load the server comes to rest: compaction that an earlier load left behind would
+//! make the answer depend on the way to it.
 
 use clap::Args;
 
@@ -182,6 +185,7 @@ impl<'o> Search<'o> {
         let phase = crate::scenario::Phase { name, ..self.phase.clone() };
         let plain = turned(&self.scenario, &phase, self.number, 1);
         let turned = Turned { load, seconds, ..plain };
+        self.side.settle();
         let found = self.side.phase(&self.scenario, &turned, &mut self.live, None)?;
         self.number += 1;
         let (verdict, why) = judge(&found, &self.run.slo, seconds, self.run.late_ms_max);

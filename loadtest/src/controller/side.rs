@@ -1,5 +1,7 @@
 //! One target with its workers, through all that is done with it.
 
+use std::time::Duration;
+
 use super::RunError;
 use super::crew::{Crew, Turn};
 use super::gather::Gather;
@@ -21,6 +23,12 @@ use crate::worker::order::{
 /// From giving the order to the start of a phase: every worker has planned it by then.
 const LEAD_NS: u64 = 500_000_000;
 const SECOND_NS: u64 = 1_000_000_000;
+/// A server that takes less than this share of a core has nothing left to do.
+const REST_BUSY_MAX: f64 = 0.05;
+/// How often and how many times that is looked at, and how long is waited where it cannot be.
+const SETTLE_LOOK: Duration = Duration::from_millis(500);
+const SETTLE_LOOKS_MAX: u32 = 40;
+const SETTLE_BLIND: Duration = Duration::from_secs(3);
 /// The phase number of the warm-up is this one; others follow.
 pub(super) const WARM_UP: u16 = 0;
 
@@ -63,6 +71,7 @@ impl Side {
         if !found.impossible.is_empty() {
             return Err(RunError::Usage(found.impossible.join("\n")));
         }
+        fit(scenario, workers)?;
         let share = |all: u32, worker: u32| all / workers + u32::from(worker < all % workers);
         let configs: Vec<Config> = (0..workers)
             .map(|worker| {
@@ -194,6 +203,24 @@ impl Side {
         }
         live.milestone(&format!("{what}: {}", found.headline()));
         Ok(found)
+    }
+
+    /// Waits until the server is at rest: what a store still does for the load before is not this
+    /// one's. Bounded; without a process to look at, a short while.
+    pub(super) fn settle(&self) {
+        let Some(mut before) = self.opponent.watch.read() else {
+            std::thread::sleep(SETTLE_BLIND);
+            return;
+        };
+        for _ in 0..SETTLE_LOOKS_MAX {
+            std::thread::sleep(SETTLE_LOOK);
+            let Some(now) = self.opponent.watch.read() else { return };
+            let busy = Duration::from_nanos(now.cpu_ns.saturating_sub(before.cpu_ns));
+            if busy.as_secs_f64() < SETTLE_LOOK.as_secs_f64() * REST_BUSY_MAX {
+                return;
+            }
+            before = now;
+        }
     }
 
     fn order(
@@ -334,6 +361,27 @@ impl Side {
         self.report.verdict = all;
         Ok(())
     }
+}
+
+/// A channel lives in one worker with all its members: refuses one that does not fit.
+fn fit(scenario: &Scenario, workers: u32) -> Result<(), RunError> {
+    let least = scenario.people.connections / workers;
+    for class in &scenario.channels {
+        let name = &class.name;
+        let why = match class.members {
+            Members::Count(members) if members > least => {
+                format!("has {members} members, and a worker has {least} people")
+            }
+            Members::All if class.count < workers => {
+                format!("is for everybody of a worker, and there are {workers} workers")
+            }
+            _ => continue,
+        };
+        return Err(RunError::Usage(format!(
+            "a channel lives in one worker; `{name}` {why}: raise --per-worker"
+        )));
+    }
+    Ok(())
 }
 
 /// A worker's part of the scenario's channels. Channels of everybody are whole in each worker.

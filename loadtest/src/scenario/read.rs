@@ -6,7 +6,7 @@ use super::model::{Kind, Members, Op, Phase, Scenario};
 use crate::engine::payload::HEADER_BYTES;
 
 /// The scenarios that come with the tool: (name, TOML).
-pub const SHIPPED: [(&str, &str); 10] = [
+pub const SHIPPED: [(&str, &str); 11] = [
     ("idle", include_str!("../../scenarios/idle.toml")),
     ("broadcast", include_str!("../../scenarios/broadcast.toml")),
     ("groups", include_str!("../../scenarios/groups.toml")),
@@ -14,6 +14,7 @@ pub const SHIPPED: [(&str, &str); 10] = [
     ("direct", include_str!("../../scenarios/direct.toml")),
     ("many-channels", include_str!("../../scenarios/many-channels.toml")),
     ("reconnect-storm", include_str!("../../scenarios/reconnect-storm.toml")),
+    ("shapes", include_str!("../../scenarios/shapes.toml")),
     ("slow-readers", include_str!("../../scenarios/slow-readers.toml")),
     ("history-scroll", include_str!("../../scenarios/history-scroll.toml")),
     ("mixed", include_str!("../../scenarios/mixed.toml")),

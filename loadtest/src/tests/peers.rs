@@ -230,3 +230,18 @@ fn a_dropped_mosquitto_is_gone() {
         assert!(std::net::TcpStream::connect(address).is_err());
     });
 }
+
+#[test]
+fn the_broker_is_compared_with_the_product_in_one_run() {
+    with_mosquitto(|_| {
+        let peers = ["compare", "groups", "--peer", "mosquitto", "--peer", "mosquitto-qos1"];
+        let small = ["--connections", "30", "--channels", "3", "--rate", "60", "--seconds", "1"];
+        let brief = ["--repeat", "1", "--warmup", "1"];
+        let output = super::loadtest(&[&peers[..], &small, &brief, &super::PATIENT].concat());
+        let text = super::text(&output);
+        assert_eq!(output.status.code(), Some(0), "{text}");
+        for part in ["mosquitto QoS 0", "mosquitto QoS 1", "x mosquitto QoS 0", "n/a"] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+    });
+}

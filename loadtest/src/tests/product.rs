@@ -151,6 +151,21 @@ fn several_workers_share_the_people_and_the_report_is_their_sum() {
 }
 
 #[test]
+fn two_servers_stand_in_one_table_with_what_they_promise() {
+    // The broker is in `peers.rs`; here the bare loop stands in for another server.
+    let compare = ["compare", "shapes", "--peer", "bare", "--repeat", "2", "--connections", "30"];
+    let small = ["--channels", "1", "--members", "20", "--rate", "20", "--seconds", "1"];
+    let groups = ["--warmup", "0", "--set", "channels.groups.count=3"];
+    let output = loadtest(&[&compare[..], &small, &groups, &PATIENT].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    let text = text(&output);
+    for part in ["1 x 1,000, announce", "1,000 x 10, talk", "x bare", "fdatasync", "nothing: epoll"]
+    {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+}
+
+#[test]
 fn a_store_is_filled_with_exactly_what_was_asked_for() {
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().join("data");

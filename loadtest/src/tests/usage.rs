@@ -18,7 +18,7 @@ fn a_target_that_is_not_there_ends_with_6() {
 
 #[test]
 fn wrong_options_end_with_1_and_say_what_is_right() {
-    let cases: [(&[&str], &str); 16] = [
+    let cases: [(&[&str], &str); 18] = [
         (&["run"], "<SCENARIO>"),
         (&["run", "grups"], "did you mean `groups`"),
         (&["run", "groups", "--url", "damso://127.0.0.1:1"], "--token-key"),
@@ -38,6 +38,8 @@ fn wrong_options_end_with_1_and_say_what_is_right() {
             &["run", "groups", "--bare", "--connections", "30000", "--per-worker", "30000"],
             "--per-worker",
         ),
+        (&["run", "broadcast", "--bare", "--per-worker", "500"], "raise --per-worker"),
+        (&["run", "groups", "--bare", "--members", "600", "--per-worker", "500"], "--per-worker"),
         (&["bare", "--fault", "stall=1@4"], "stall=1s@4s"),
         (&["fill"], "--data"),
         (&["saturate", "groups", "--bare", "--step", "1"], "--step"),

@@ -89,6 +89,11 @@ impl Fates {
         !self.backs.is_empty()
     }
 
+    /// Who is still to come back.
+    pub(super) fn away(&self) -> impl Iterator<Item = u32> + '_ {
+        self.backs.iter().map(|back| back.0.1)
+    }
+
     /// This connection was broken in the phase.
     pub(super) fn touched(&self, conn: u32) -> bool {
         self.touched.get(conn as usize).copied().unwrap_or(false)
@@ -157,8 +162,7 @@ impl<D: Driver> World<D> {
         if let Err(why) = self.begin(conn) {
             // Not even a socket: the same as a connection that breaks.
             if !self.try_again(conn) {
-                self.lost += 1;
-                self.closings.push(format!("connection {conn}: {why}"));
+                self.note_loss(conn, &why);
             }
         }
     }

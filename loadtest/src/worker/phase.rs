@@ -99,7 +99,6 @@ impl<D: Driver> World<D> {
         while now_ns() < order.start_ns {
             self.turn(Some(order.start_ns))?;
         }
-        (self.lost, self.closings) = (0, Vec::new());
         let bytes = self.bytes_in();
         let cpu_ns = own_cpu_ns();
         running.second_cpu_ns = cpu_ns;
@@ -125,10 +124,12 @@ impl<D: Driver> World<D> {
         let second = running.take_second(now_ns() + SECOND_NS, self.live);
         tell(&Report::Second(Box::new(second)))?;
         self.count_what_is_missing(&mut running);
+        self.count_who_is_missing(&running);
         let mut ran = std::mem::take(&mut running.ran);
         ran.own_cpu_ns = own_cpu_ns() - cpu_ns;
         ran.bytes_in = self.bytes_in().saturating_sub(bytes);
-        ran.lost = self.lost;
+        // Those that were lost before it, too: nobody else would tell of them.
+        ran.lost = std::mem::take(&mut self.lost);
         ran.closings = std::mem::take(&mut self.closings);
         ran.seconds = running.heard_ns.max(end_ns).saturating_sub(order.start_ns) as f64 / 1e9;
         ran.counts = running
@@ -240,6 +241,13 @@ impl<D: Driver> World<D> {
                 scroll.left = 0;
                 stream.scrolling -= 1;
             }
+        }
+    }
+
+    /// Whoever the scenario broke and did not come back in time is lost.
+    fn count_who_is_missing(&mut self, running: &Running) {
+        for conn in running.fates.away() {
+            self.note_loss(conn, "it did not come back before the phase was over");
         }
     }
 

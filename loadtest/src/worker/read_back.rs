@@ -29,6 +29,11 @@ impl<D: Driver> World<D> {
         verdict.witnesses = wrongs.witnesses;
         verdict.laws = checked.laws;
         verdict.checker = checked.text;
+        if self.lost > 0 {
+            // After the last phase nobody else tells of it.
+            verdict.laws.insert("ConnectionLost".into(), self.lost);
+            verdict.checker.push_str(&self.closings.join("\n"));
+        }
         let wrong = verdict.lost + verdict.duplicated + verdict.reordered + verdict.corrupted;
         verdict.passed = wrong == 0 && verdict.laws.is_empty();
         Ok(Report::Judged(verdict))

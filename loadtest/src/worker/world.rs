@@ -271,10 +271,14 @@ impl<D: Driver> World<D> {
         if slow {
             self.slow_was_cut(index);
         } else if !self.try_again(index) {
-            self.lost += 1;
-            if self.closings.len() < CLOSINGS_QUOTED {
-                self.closings.push(format!("connection {index}: {why}"));
-            }
+            self.note_loss(index, why);
+        }
+    }
+
+    pub(super) fn note_loss(&mut self, index: u32, why: &str) {
+        self.lost += 1;
+        if self.closings.len() < CLOSINGS_QUOTED {
+            self.closings.push(format!("connection {index}: {why}"));
         }
     }
 
