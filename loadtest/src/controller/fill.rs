@@ -69,7 +69,7 @@ pub fn fill(options: &FillOptions) -> Result<String, RunError> {
         classes: vec![class],
         connect_per_second: 1_000.0,
         opening_max: opponent.backlog,
-        source: opponent.source(run, 0),
+        source: opponent.source(run, 0, 0),
         spin: false,
         check: false,
     };

@@ -53,9 +53,9 @@ pub(super) fn run_against(
     let run = unix_ms();
     let mut live = Live::new();
     let mut log = options.hlog.as_deref().map(SecondLog::begin).transpose()?;
-    let mut sides = opponents
-        .into_iter()
-        .map(|opponent| Side::start(options, scenario, run, opponent, &mut live))
+    let mut sides = (0..)
+        .zip(opponents)
+        .map(|(number, one)| Side::start(options, scenario, (run, number), one, &mut live))
         .collect::<Result<Vec<Side>, RunError>>()?;
     for side in &mut sides {
         side.connect(&mut live)?;

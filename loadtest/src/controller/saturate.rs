@@ -105,7 +105,7 @@ impl<'o> Search<'o> {
     ) -> Result<Self, RunError> {
         let id = unix_ms();
         let mut live = Live::new();
-        let mut side = Side::start(&run, &scenario, id, opponent(&run)?, &mut live)?;
+        let mut side = Side::start(&run, &scenario, (id, 0), opponent(&run)?, &mut live)?;
         side.connect(&mut live)?;
         warm_up(&scenario, std::slice::from_mut(&mut side), &mut live)?;
         // The last phase is the one in which everything runs.

@@ -54,17 +54,17 @@ pub(super) struct Turned<'p> {
 }
 
 impl Side {
-    /// Starts the workers for a target.
+    /// Starts the workers for target `number` of run `run`.
     pub(super) fn start(
         options: &Options,
         scenario: &Scenario,
-        run: u64,
+        (run, number): (u64, u32),
         opponent: Opponent,
         live: &mut Live,
     ) -> Result<Self, RunError> {
         let connections = scenario.people.connections;
         let workers = connections.div_ceil(options.per_worker).max(1);
-        let many_sources = opponent.source(run, 0).is_some();
+        let many_sources = opponent.source(run, number, 0).is_some();
         let plan = Plan { connections, workers, address: opponent.address, many_sources };
         let found = preflight::look(&plan);
         live.milestone(&format!("{}: {}", opponent.name, found.text));
@@ -84,7 +84,7 @@ impl Side {
                     classes: classes(scenario, people, |all| share(all, worker)),
                     connect_per_second: scenario.people.connect_per_second / f64::from(workers),
                     opening_max: (opponent.backlog / workers as usize).max(1),
-                    source: opponent.source(run, worker),
+                    source: opponent.source(run, number, worker),
                     spin: options.spin,
                     check: true,
                 }

@@ -16,6 +16,8 @@ use crate::worker::order::Aim;
 /// What damso promises, as far as this tool looks.
 const DAMSO: &str = "every message is on disk (fdatasync) before its ack; order, ids and history \
                      per channel; resume without gaps";
+/// Source addresses of one side, before those of the next.
+const WORKERS_APART: u32 = 40;
 /// Listen queues are longer than this; more connections under way at once measure nothing else.
 const BACKLOG: usize = 256;
 /// mosquitto's is 100 long, and no setting changes it.
@@ -165,12 +167,14 @@ impl Opponent {
         })
     }
 
-    /// Addresses to connect from, so that `run` finds ports that the last one did not leave
-    /// closing. `None`: not a loopback address, so there is one source only.
-    pub(super) fn source(&self, run: u64, worker: u32) -> Option<IpAddr> {
+    /// The address that a worker connects from: one of its own, since each has ports for some
+    /// 28,000 connections only, whomever they go to; and another one in each run, which then finds
+    /// no port that the last one left closing. `None`: the target is not on a loopback address, so
+    /// there is one source only.
+    pub(super) fn source(&self, run: u64, side: u32, worker: u32) -> Option<IpAddr> {
         let IpAddr::V4(address) = self.address.ip() else { return None };
         address.is_loopback().then(|| {
-            let (third, fourth) = (1 + worker % 250, 1 + run % 250);
+            let (third, fourth) = (1 + (side * WORKERS_APART + worker) % 250, 1 + run % 250);
             IpAddr::from([127, 0, third as u8, fourth as u8])
         })
     }
