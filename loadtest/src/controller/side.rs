@@ -333,7 +333,7 @@ impl Side {
     /// Reads history back, and judges.
     pub(super) fn judge(&mut self, history: bool, live: &mut Live) -> Result<(), RunError> {
         if history {
-            live.milestone(&format!("{}: reading history back ...", self.report.name));
+            live.milestone(&format!("{}: reading back what it keeps ...", self.report.name));
         }
         let parts = self
             .crew

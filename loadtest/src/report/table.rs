@@ -109,8 +109,9 @@ fn values(side: &Side, phase: &str, stream: &str, figure: Figure) -> Vec<f64> {
 fn cell(values: &[f64], text: Text) -> String {
     let Some((low, middle, high)) = spread(values) else { return "n/a".into() };
     let mut cell = text(middle);
-    if high > low {
-        let _ = write!(cell, " ({}-{})", text(low), text(high));
+    let (low, high) = (text(low), text(high));
+    if low != high {
+        let _ = write!(cell, " ({low}-{high})");
     }
     cell
 }

@@ -122,7 +122,10 @@ impl<D: Driver> World<D> {
         };
         self.all_are_even();
         let second = running.take_second(now_ns() + SECOND_NS, self.live);
-        tell(&Report::Second(Box::new(second)))?;
+        // A tail in which nothing came any more is no second of the phase.
+        if !second.streams.is_empty() {
+            tell(&Report::Second(Box::new(second)))?;
+        }
         self.count_what_is_missing(&mut running);
         self.count_who_is_missing(&running);
         let mut ran = std::mem::take(&mut running.ran);
