@@ -71,7 +71,7 @@ impl Phase {
         (busy > OWN_BUSY_MAX).then(|| format!("a worker was busy for {:.0} %", busy * 100.0))
     }
 
-    /// What is wrong with it, one line each.
+    /// What did not come, one line each: wrong, unless the harness was late.
     fn wrongs(&self) -> Vec<String> {
         let mut wrongs = Vec::new();
         if self.lost > 0 {
@@ -116,12 +116,25 @@ fn objectives(side: &Side, slo: &Objectives) -> Vec<Objective> {
     found
 }
 
-/// The outcome and its reasons. What is wrong stays wrong in a late run; how fast it was does not.
+/// The law that a starved harness breaks for the target: somebody did not come far enough in time.
+const IN_TIME: &str = "NotReached";
+
+/// The outcome and its reasons. What is wrong stays wrong in a late run; how fast it was does not
+/// count there, nor what merely did not come in time.
 fn judge(sides: &[Side], objectives: &[Objective], late_ms_max: f64) -> (Outcome, Vec<String>) {
     let (mut wrong, mut void) = (Vec::new(), Vec::new());
     for side in sides {
         let name = &side.name;
         let verdict = &side.verdict;
+        let mut late = false;
+        for phase in &side.phases {
+            let at = &phase.name;
+            let why = phase.void(late_ms_max);
+            late |= why.is_some();
+            let missing = if why.is_some() { &mut void } else { &mut wrong };
+            missing.extend(phase.wrongs().into_iter().map(|what| format!("{name}, {at}: {what}")));
+            void.extend(why.map(|why| format!("{name}, {at}: {why}")));
+        }
         let counts = [
             ("lost", verdict.lost),
             ("duplicated", verdict.duplicated),
@@ -129,15 +142,12 @@ fn judge(sides: &[Side], objectives: &[Objective], late_ms_max: f64) -> (Outcome
             ("corrupted", verdict.corrupted),
         ];
         for (what, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
-            wrong.push(format!("{name}: {count} deliveries {what}"));
+            let kind = if late && what == "lost" { &mut void } else { &mut wrong };
+            kind.push(format!("{name}: {count} deliveries {what}"));
         }
         for (law, count) in &verdict.laws {
-            wrong.push(format!("{name}: {law} x {count}"));
-        }
-        for phase in &side.phases {
-            let at = &phase.name;
-            wrong.extend(phase.wrongs().into_iter().map(|what| format!("{name}, {at}: {what}")));
-            void.extend(phase.void(late_ms_max).map(|why| format!("{name}, {at}: {why}")));
+            let kind = if late && law == IN_TIME { &mut void } else { &mut wrong };
+            kind.push(format!("{name}: {law} x {count}"));
         }
     }
     let broken: Vec<String> = objectives
@@ -222,5 +232,61 @@ impl Host {
             cores: std::thread::available_parallelism().map_or(0, usize::from),
             memory_bytes: kilobytes * 1024,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::model::{Counts, Usage, Verdict};
+    use super::*;
+
+    /// A side with one phase, of which 3 messages were not answered.
+    fn side(own_busiest: f64, verdict: Verdict) -> Side {
+        let counts = Counts { sent: 10, acked: 7, ..Counts::default() };
+        let phase = Phase {
+            name: "steady".into(),
+            repeat: 1,
+            seconds: 1.0,
+            streams: vec![Stream { op: "send".into(), counts, ..Stream::default() }],
+            usage: Usage { own_busiest, ..Usage::default() },
+            lost: 0,
+            closings: Vec::new(),
+            resets: 0,
+            resume: Summary::default(),
+            live_again_seconds: [0.0; 4],
+            slow: 0,
+            slow_cut: 0,
+            series: Vec::new(),
+        };
+        Side { phases: vec![phase], verdict, ..Side::default() }
+    }
+
+    fn outcome(own_busiest: f64, verdict: Verdict) -> Outcome {
+        judge(&[side(own_busiest, verdict)], &[], 10.0).0
+    }
+
+    #[test]
+    fn what_did_not_come_in_time_is_wrong_unless_the_harness_was_late() {
+        let missing = || Verdict {
+            lost: 5,
+            laws: [("NotReached".to_owned(), 2)].into(),
+            ..Verdict::default()
+        };
+        assert_eq!(outcome(0.1, missing()), Outcome::Incorrect);
+        assert_eq!(outcome(0.95, missing()), Outcome::Void);
+    }
+
+    #[test]
+    fn what_came_wrong_is_wrong_however_late_the_harness_was() {
+        let twice = || Verdict { duplicated: 1, ..Verdict::default() };
+        let hole =
+            || Verdict { laws: [("ReceiverHole".to_owned(), 1)].into(), ..Verdict::default() };
+        assert_eq!(outcome(0.95, twice()), Outcome::Incorrect);
+        assert_eq!(outcome(0.95, hole()), Outcome::Incorrect);
+    }
+
+    #[test]
+    fn the_median_of_an_even_number_lies_between_the_middle_two() {
+        assert_eq!((median(&[]), median(&[3.0]), median(&[1.0, 2.0])), (0.0, 3.0, 1.5));
     }
 }
