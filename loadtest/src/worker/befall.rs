@@ -15,10 +15,6 @@ const ATTEMPTS_MAX: u8 = 10;
 const AGAIN_NS: u64 = 500_000_000;
 /// Slow readers read this often.
 const SIP_NS: u64 = 100_000_000;
-/// Receive buffer of a slow reader, bytes: it must not hide in its own kernel.
-const SLOW_BUFFER_BYTES: usize = 16 * 1024;
-/// What the buffer is set to afterwards.
-const BUFFER_BYTES: usize = 256 * 1024;
 /// People who come and go are away for up to this long.
 const AWAY_NS: u64 = 2_000_000_000;
 
@@ -191,14 +187,15 @@ impl<D: Driver> World<D> {
         }
     }
 
-    /// Some read slowly from now on.
+    /// Some read slowly from now on. Their receive buffers stay as they are: one that shrinks drops
+    /// what was on its way, and the sender's retries, ever further apart, would be measured as the
+    /// server's slowness to catch up.
     pub(super) fn slow_down(&mut self, order: &PhaseOrder) {
         let Some(slow) = order.slow else { return };
         let mut random = Random::new(order.seed ^ 0x5_1011);
         let chosen = some_of(self.layout.people(), slow.share, &mut random);
         for &conn in &chosen {
             self.conns[conn as usize].reading = Reading::Slowly(slow.bytes_per_second);
-            self.set_buffer(conn, SLOW_BUFFER_BYTES);
         }
         let Some(running) = &mut self.running else { return };
         running.ran.slow.0 = chosen.len() as u64;
@@ -215,7 +212,6 @@ impl<D: Driver> World<D> {
         let Some(running) = &mut self.running else { return };
         running.fates.sip_ns = u64::MAX;
         for conn in std::mem::take(&mut running.fates.slow) {
-            self.set_buffer(conn, BUFFER_BYTES);
             if self.conns[conn as usize].pipe.is_some() {
                 self.serve(conn, usize::MAX - 1);
             }
@@ -238,13 +234,6 @@ impl<D: Driver> World<D> {
         if let Some(running) = &mut self.running {
             running.ran.slow.1 += 1;
             running.fates.touched[conn as usize] = true;
-        }
-    }
-
-    fn set_buffer(&self, conn: u32, bytes: usize) {
-        if let Some(pipe) = &self.conns[conn as usize].pipe {
-            // A kernel that refuses leaves the reader with a larger buffer: less hard a test.
-            let _ = rustix::net::sockopt::set_socket_recv_buffer_size(pipe, bytes);
         }
     }
 
