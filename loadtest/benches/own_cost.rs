@@ -11,6 +11,8 @@
 
 use std::process::{Command, ExitCode};
 
+use damso_loadtest::report::verdict::spread;
+
 /// CPU of the harness per delivery, microseconds, at most.
 const CPU_US_MAX: f64 = 5.0;
 /// Memory of the harness per 10,000 connections, bytes, at most.
@@ -32,9 +34,8 @@ fn main() -> ExitCode {
         }
     }
     let median = |of: fn(&Figures) -> f64| {
-        let mut all: Vec<f64> = found.iter().map(of).collect();
-        all.sort_by(f64::total_cmp);
-        all[all.len() / 2]
+        let all: Vec<f64> = found.iter().map(of).collect();
+        spread(&all).map_or(f64::INFINITY, |(_, median, _)| median)
     };
     let (cpu, memory) = (median(|f| f.cpu_us), median(|f| f.memory_bytes));
     let steal = found.iter().map(|f| f.steal).fold(0.0, f64::max);

@@ -71,6 +71,14 @@ impl Machine {
     }
 }
 
+/// One figure of `/proc/meminfo`, such as `MemAvailable`, bytes; 0 where there is none.
+pub fn memory_bytes(name: &str) -> u64 {
+    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    kilobytes.unwrap_or(0) * 1024
+}
+
 /// Raises the soft limit of descriptors to the hard one and returns it.
 pub fn raise_descriptor_limit() -> u64 {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use crate::figures::Summary;
 use crate::report::model::Measure;
+use crate::scenario::Op;
 
 /// What can be promised: the rest is the harness' own.
 const PROMISED: [Measure; 4] = [Measure::Ack, Measure::Response, Measure::Last, Measure::Page];
@@ -46,9 +47,11 @@ impl Objective {
         (found, summary.count > 0 && found < self.below_us)
     }
 
-    /// It is about this stream.
-    pub fn is_about(&self, stream: &str) -> bool {
-        self.stream.as_deref().is_none_or(|name| name == stream)
+    /// It is about the stream of this name and this kind of operation: pages are history's, the
+    /// rest is measured of what is sent.
+    pub fn is_about(&self, stream: &str, op: Op) -> bool {
+        let measured = if self.measure == Measure::Page { Op::History } else { Op::Send };
+        op == measured && self.stream.as_deref().is_none_or(|name| name == stream)
     }
 
     /// The limit, microseconds.
@@ -159,9 +162,12 @@ mod tests {
     #[test]
     fn an_objective_may_be_about_one_stream() {
         let objective: Objective = "hall talk.last.p99<5ms".parse().unwrap();
-        assert!(objective.is_about("hall talk") && !objective.is_about("talk"));
+        assert!(objective.is_about("hall talk", Op::Send) && !objective.is_about("talk", Op::Send));
         let objective: Objective = "last.p99<5ms".parse().unwrap();
-        assert!(objective.is_about("hall talk"));
+        assert!(objective.is_about("hall talk", Op::Send));
+        assert!(!objective.is_about("hall talk", Op::History));
+        let objective: Objective = "page.p99<5ms".parse().unwrap();
+        assert!(objective.is_about("scroll", Op::History));
     }
 
     #[test]

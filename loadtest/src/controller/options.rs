@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::RunError;
-use crate::scenario::{self, Members, Op, Phase, Scenario, ScenarioError};
+use crate::scenario::{self, Members, Phase, Scenario, ScenarioError};
 use crate::schedule::Arrival;
 use crate::slo::Objectives;
 
@@ -225,10 +225,7 @@ fn by_rate(phases: &[Phase], rates: &[f64]) -> Vec<Phase> {
 /// Objectives that look at nothing in this scenario would be kept by silence.
 pub(super) fn check_objectives(slo: &Objectives, scenario: &Scenario) -> Result<(), RunError> {
     for objective in &slo.0 {
-        let page = objective.measure == crate::report::model::Measure::Page;
-        let op = if page { Op::History } else { Op::Send };
-        let mut about = scenario.traffic.iter().filter(|t| objective.is_about(&t.name));
-        if !about.any(|traffic| traffic.op == op) {
+        if !scenario.traffic.iter().any(|traffic| objective.is_about(&traffic.name, traffic.op)) {
             let names: Vec<&str> = scenario.traffic.iter().map(|t| t.name.as_str()).collect();
             return Err(RunError::Usage(format!(
                 "--slo {objective}: no stream of the scenario measures that; there are: {}",

@@ -46,7 +46,7 @@ pub(super) fn look(plan: &Plan) -> Preflight {
                 .zip(number(ports, 0))
                 .map_or(0, |(to, from)| (to + 1).saturating_sub(from)),
             backlog: number("/proc/sys/net/core/somaxconn", 0).unwrap_or(0),
-            available_bytes: available_bytes(),
+            available_bytes: host::memory_bytes("MemAvailable"),
         },
     )
 }
@@ -57,13 +57,6 @@ struct Limits {
     ports: u64,
     backlog: u64,
     available_bytes: u64,
-}
-
-fn available_bytes() -> u64 {
-    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
-    let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-    kilobytes.unwrap_or(0) * 1024
 }
 
 fn judge(plan: &Plan, limits: &Limits) -> Preflight {

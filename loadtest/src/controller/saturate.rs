@@ -224,16 +224,14 @@ impl<'o> Search<'o> {
 fn judge(phase: &Phase, slo: &Objectives, seconds: f64, late_ms_max: f64) -> (StepVerdict, String) {
     let mut whys = Vec::new();
     for stream in &phase.streams {
-        for objective in slo.0.iter().filter(|o| o.is_about(&stream.name)) {
-            let summary = stream.summary(objective.measure);
-            let page = objective.measure == Measure::Page;
-            let (found, kept) = objective.check(&summary);
-            if (stream.op == "history") == page && !kept {
+        for objective in slo.0.iter().filter(|o| o.is_about(&stream.name, stream.op)) {
+            let (found, kept) = objective.check(&stream.summary(objective.measure));
+            if !kept {
                 whys.push(format!("{objective} was {}", time(found)));
             }
         }
         let counts = &stream.counts;
-        let refused: u64 = counts.refused.values().sum();
+        let refused = counts.refusals();
         let missing = counts.expected.saturating_sub(counts.delivered + counts.caught_up);
         // One in a thousand is the limit: less may be a connection that broke.
         if (refused + counts.unsent) * 1_000 > counts.planned || missing * 1_000 > counts.expected {
@@ -295,22 +293,13 @@ mod tests {
         let counts = Counts { planned: 100, expected: 1_000, delivered, ..Counts::default() };
         let latencies =
             vec![measured(Measure::Ack, ack_p99), measured(Measure::Lateness, lateness_p99)];
-        let (name, op) = ("talk".into(), "send".into());
-        let stream = Stream { name, op, counts, latencies, ..Stream::default() };
+        let stream = Stream { name: "talk".into(), counts, latencies, ..Stream::default() };
         Phase {
             name: "load".into(),
             repeat: 1,
             seconds: 10.1,
             streams: vec![stream],
-            usage: Usage::default(),
-            lost: 0,
-            closings: Vec::new(),
-            resets: 0,
-            resume: Summary::default(),
-            live_again_seconds: [0.0; 4],
-            slow: 0,
-            slow_cut: 0,
-            series: Vec::new(),
+            ..Phase::default()
         }
     }
 

@@ -10,7 +10,7 @@ use super::log::SecondLog;
 use super::options::Options;
 use super::preflight::{self, Plan};
 use super::target::Opponent;
-use crate::engine::poll::now_ns;
+use crate::engine::poll::{SECOND_NS, now_ns};
 use crate::figures::Latencies;
 use crate::host::{Machine, Process};
 use crate::report::model::{self, Counts, Stream, Usage, Verdict};
@@ -22,7 +22,6 @@ use crate::worker::order::{
 
 /// From giving the order to the start of a phase: every worker has planned it by then.
 const LEAD_NS: u64 = 500_000_000;
-const SECOND_NS: u64 = 1_000_000_000;
 /// A server that takes less than this share of a core has nothing left to do.
 const REST_BUSY_MAX: f64 = 0.05;
 /// How often and how many times that is looked at, and how long is waited where it cannot be.
@@ -192,7 +191,7 @@ impl Side {
                 _ => Turn::Other,
             },
         );
-        let ran = ran.map_err(|cause| RunError::Crew { side: self.report.name.clone(), cause })?;
+        let ran = ran.map_err(|cause| self.failed(cause))?;
         samples.end();
         gather.finish();
         samples.fill_in(&mut gather.series);
@@ -272,7 +271,7 @@ impl Side {
             ran.iter().for_each(|part| counts.merge(&part.counts[at]));
             streams.push(Stream {
                 name: traffic.name.clone(),
-                op: traffic.op.name().into(),
+                op: traffic.op,
                 asked: traffic.rate * load * phase.load,
                 achieved: counts.acked as f64 / seconds,
                 counts,

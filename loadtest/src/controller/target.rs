@@ -116,18 +116,9 @@ impl Opponent {
         };
         arguments.push(data.clone().into_os_string());
         let (started, url) = start("damso", &arguments)?;
-        let address = Target::parse(&url)?.address;
         let watch = Watch::Process(started.child.id());
-        let aim = Aim::Damso { url, token_key: Some(data.join("token-key.pem")) };
-        Ok(Self {
-            name: "damso".into(),
-            guarantees: DAMSO.into(),
-            aim,
-            address,
-            watch,
-            backlog: BACKLOG,
-            _server: Server::Own(started),
-        })
+        let there = Self::there(&url, data.join("token-key.pem"), watch)?;
+        Ok(Self { _server: Server::Own(started), ..there })
     }
 
     /// The bare loop.

@@ -14,6 +14,9 @@ const EVENTS_MAX: usize = 256;
 /// The token of the timer, which no source may have.
 const TIMER: u64 = u64::MAX;
 
+/// Nanoseconds of a second.
+pub const SECOND_NS: u64 = 1_000_000_000;
+
 /// Nanoseconds of `CLOCK_MONOTONIC`, the same for all processes of a host.
 pub fn now_ns() -> u64 {
     let now = clock_gettime(ClockId::Monotonic);

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::figures::{Latencies, Summary};
 use crate::host::Process;
+use crate::scenario::Op;
 
 /// Version of the JSON report; counted up when a field changes its meaning.
 pub const REPORT_VERSION: u32 = 2;
@@ -201,7 +202,7 @@ pub struct Ramp {
 }
 
 /// One stretch of traffic against one target.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Phase {
     /// Its name.
     pub name: String,
@@ -238,7 +239,7 @@ pub struct Stream {
     /// Its name in the scenario.
     pub name: String,
     /// `send` or `history`.
-    pub op: String,
+    pub op: Op,
     /// Operations a second asked for.
     pub asked: f64,
     /// Operations a second that were answered.
@@ -292,6 +293,11 @@ impl Counts {
         self.delivered_slowly += other.delivered_slowly;
         self.complete += other.complete;
         self.rows += other.rows;
+    }
+
+    /// Operations refused, for whatever reason.
+    pub fn refusals(&self) -> u64 {
+        self.refused.values().sum()
     }
 }
 
@@ -443,7 +449,7 @@ pub struct Verdict {
 pub struct Witness {
     /// `lost`, `duplicated`, `reordered` or `corrupted`.
     pub wrong: String,
-    /// The channel's number at the target, or its topic.
+    /// The channel's number in the run, from 0 in each worker.
     pub channel: String,
     /// Its position there, if the target numbers messages.
     pub seq: Option<u64>,

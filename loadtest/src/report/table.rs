@@ -5,7 +5,8 @@ use std::fmt::{self, Write as _};
 
 use super::model::{Measure, Phase, Report, Side};
 use super::text::time;
-use super::verdict::median;
+use super::verdict::spread;
+use crate::scenario::Op;
 
 /// Width of the names, and of each target's column.
 const NAMES: usize = 26;
@@ -63,7 +64,7 @@ pub(super) fn write(f: &mut fmt::Formatter<'_>, report: &Report) -> fmt::Result 
     };
     let mut seen: Vec<(&str, &str)> = Vec::new();
     for phase in &first.phases {
-        for stream in phase.streams.iter().filter(|stream| stream.op == "send") {
+        for stream in phase.streams.iter().filter(|stream| stream.op == Op::Send) {
             let key = (phase.name.as_str(), stream.name.as_str());
             if !seen.contains(&key) {
                 seen.push(key);
@@ -121,13 +122,6 @@ fn ratio(own: &[f64], theirs: &[f64]) -> String {
     let pairs = own.iter().zip(theirs).filter(|(_, theirs)| **theirs > 0.0);
     let ratios: Vec<f64> = pairs.map(|(own, theirs)| own / theirs).collect();
     cell(&ratios, |ratio| format!("{ratio:.2}"))
-}
-
-/// The least, the median and the greatest.
-fn spread(values: &[f64]) -> Option<(f64, f64, f64)> {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    Some((*sorted.first()?, median(&sorted), *sorted.last()?))
 }
 
 #[cfg(test)]

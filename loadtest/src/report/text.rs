@@ -4,6 +4,7 @@ use std::fmt::{self, Write as _};
 
 use super::model::{Measure, Phase, Ramp, Report, Saturation, Side, Stream, Usage, Verdict};
 use crate::figures::Summary;
+use crate::scenario::Op;
 
 /// Above this share of stolen time a window says little. Shown, not judged.
 const STEAL_NOTED: f64 = 0.02;
@@ -40,7 +41,7 @@ impl Phase {
         for stream in &self.streams {
             let counts = &stream.counts;
             let (last, page) = (stream.summary(Measure::Last), stream.summary(Measure::Page));
-            let figures = if stream.op == "history" {
+            let figures = if stream.op == Op::History {
                 format!("pages p50 {} p99 {}", time(page.p50), time(page.p99))
             } else {
                 format!(
@@ -168,20 +169,25 @@ fn write_phase(f: &mut fmt::Formatter<'_>, phase: &Phase) -> fmt::Result {
 
 fn write_stream(f: &mut fmt::Formatter<'_>, stream: &Stream) -> fmt::Result {
     let counts = &stream.counts;
-    if counts.planned == 0 && stream.op == "history" {
+    if counts.planned == 0 && stream.op == Op::History {
         return writeln!(f, "    {} (history): n/a, this target keeps none", stream.name);
     }
-    let refused: u64 = counts.refused.values().sum();
+    let refused = counts.refusals();
     write!(
         f,
         "    {} ({}): {:.0}/s asked, {:.0}/s answered: {} begun, {} answered, {refused} refused",
-        stream.name, stream.op, stream.asked, stream.achieved, counts.sent, counts.acked
+        stream.name,
+        stream.op.name(),
+        stream.asked,
+        stream.achieved,
+        counts.sent,
+        counts.acked
     )?;
     if refused > 0 {
         write!(f, " {:?}", counts.refused)?;
     }
     writeln!(f)?;
-    if stream.op == "history" {
+    if stream.op == Op::History {
         writeln!(f, "      {} rows read", counts.rows)?;
     } else {
         let later = if counts.caught_up + counts.delivered_slowly > 0 {

@@ -7,7 +7,8 @@ use super::model::{
 };
 use super::text::time;
 use crate::figures::Summary;
-use crate::scenario::Scenario;
+use crate::host;
+use crate::scenario::{Op, Scenario};
 use crate::slo::Objectives;
 
 /// A worker that is busier than this is what was measured, not the server. Share of a core.
@@ -82,10 +83,9 @@ impl Phase {
             if counts.unsent > 0 && self.resets + self.slow == 0 {
                 wrongs.push(format!("{} of `{name}` unsent: nobody was there", counts.unsent));
             }
-            let refused: u64 = counts.refused.values().sum();
-            let unanswered = counts.sent.saturating_sub(counts.acked + refused);
-            let acks = counts.acked > 0 || op == "history";
-            if unanswered > 0 && acks && (op == "send" || self.resets + self.slow == 0) {
+            let unanswered = counts.sent.saturating_sub(counts.acked + counts.refusals());
+            let acks = counts.acked > 0 || *op == Op::History;
+            if unanswered > 0 && acks && (*op == Op::Send || self.resets + self.slow == 0) {
                 wrongs.push(format!("{unanswered} of `{name}` were never answered"));
             }
         }
@@ -99,8 +99,7 @@ fn objectives(side: &Side, slo: &Objectives) -> Vec<Objective> {
         for stream in &phase.streams {
             for objective in &slo.0 {
                 let summary = stream.summary(objective.measure);
-                let op = if objective.measure == Measure::Page { "history" } else { "send" };
-                if stream.op == op && objective.is_about(&stream.name) {
+                if objective.is_about(&stream.name, stream.op) {
                     let (at, kept) = objective.check(&summary);
                     found.push(Objective {
                         text: objective.to_string(),
@@ -188,14 +187,14 @@ fn ratios(sides: &[Side]) -> Vec<Ratio> {
             all.push(own_us / theirs_us);
         }
         for phase in order {
-            let mut all = by_phase.remove(phase).unwrap_or_default();
-            all.sort_by(f64::total_cmp);
+            let all = by_phase.remove(phase).unwrap_or_default();
+            let Some((low, ratio, high)) = spread(&all) else { continue };
             ratios.push(Ratio {
                 phase: phase.into(),
                 of: first.name.clone(),
                 by: other.name.clone(),
-                ratio: median(&all),
-                spread: (all[0], all[all.len() - 1]),
+                ratio,
+                spread: (low, high),
                 repeats: all.len() as u32,
             });
         }
@@ -203,8 +202,15 @@ fn ratios(sides: &[Side]) -> Vec<Ratio> {
     ratios
 }
 
+/// The least, the median and the greatest of values in any order.
+pub fn spread(values: &[f64]) -> Option<(f64, f64, f64)> {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    Some((*sorted.first()?, median(&sorted), *sorted.last()?))
+}
+
 /// The middle of sorted values; 0 of none.
-pub fn median(sorted: &[f64]) -> f64 {
+fn median(sorted: &[f64]) -> f64 {
     match sorted {
         [] => 0.0,
         all if all.len() % 2 == 1 => all[all.len() / 2],
@@ -219,18 +225,13 @@ impl Host {
         let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let model =
             cpuinfo.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
-        let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-        let kilobytes = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"));
-        let kilobytes: u64 = kilobytes
-            .and_then(|line| line.split_whitespace().next()?.parse().ok())
-            .unwrap_or_default();
         let system =
             format!("{} {}", uname.sysname().to_string_lossy(), uname.release().to_string_lossy());
         Self {
             system,
             processor: model.trim_start_matches([' ', '\t', ':']).into(),
             cores: std::thread::available_parallelism().map_or(0, usize::from),
-            memory_bytes: kilobytes * 1024,
+            memory_bytes: host::memory_bytes("MemTotal"),
         }
     }
 }
@@ -247,16 +248,9 @@ mod tests {
             name: "steady".into(),
             repeat: 1,
             seconds: 1.0,
-            streams: vec![Stream { op: "send".into(), counts, ..Stream::default() }],
+            streams: vec![Stream { counts, ..Stream::default() }],
             usage: Usage { own_busiest, ..Usage::default() },
-            lost: 0,
-            closings: Vec::new(),
-            resets: 0,
-            resume: Summary::default(),
-            live_again_seconds: [0.0; 4],
-            slow: 0,
-            slow_cut: 0,
-            series: Vec::new(),
+            ..Phase::default()
         };
         Side { phases: vec![phase], verdict, ..Side::default() }
     }

@@ -9,6 +9,7 @@ use damso_loadtest::report::model::{
     Report, Saturation, Second, Side, Step, StepVerdict, Stream, Usage, Verdict, Witness,
 };
 use damso_loadtest::report::text::time;
+use damso_loadtest::scenario::Op;
 
 const CONNECTIONS: u32 = 10_000;
 const MEMBERS: u64 = 10;
@@ -68,7 +69,7 @@ fn chat(dice: &mut Dice, rate: f64, seconds: u32, us: f64) -> Stream {
     let mut of = |measure, us: f64| measured(measure, &latencies(dice, us, 30_000));
     Stream {
         name: "chat".into(),
-        op: "send".into(),
+        op: Op::Send,
         asked: rate,
         achieved: rate * 0.9993,
         counts: Counts {
@@ -98,7 +99,7 @@ fn scrolling(dice: &mut Dice, seconds: u32, us: f64) -> Stream {
     let latencies = vec![measured(Measure::Page, &latencies(dice, us * 4.0, 3_000))];
     Stream {
         name: "scrolling".into(),
-        op: "history".into(),
+        op: Op::History,
         asked: 50.0,
         achieved: 50.0,
         counts,

@@ -6,7 +6,7 @@ use std::collections::BinaryHeap;
 use super::order::PhaseOrder;
 use super::world::{Reading, World};
 use crate::driver::Driver;
-use crate::engine::poll::now_ns;
+use crate::engine::poll::{SECOND_NS, now_ns};
 use crate::schedule::Random;
 
 /// Attempts to come back before a connection counts as lost.
@@ -251,8 +251,6 @@ impl<D: Driver> World<D> {
         members - slow.count() as u32
     }
 }
-
-const SECOND_NS: u64 = 1_000_000_000;
 
 #[cfg(test)]
 mod tests {

@@ -9,13 +9,11 @@ use super::work::tell;
 use super::world::{Reading, WorkError, World};
 use crate::driver::{Abilities, Driver};
 use crate::engine::payload::{Payload, Tag};
-use crate::engine::poll::now_ns;
+use crate::engine::poll::{SECOND_NS, now_ns};
 use crate::report::model::{Measure, Witness};
 use crate::scenario::Op;
 use crate::scenario::layout::Layout;
 use crate::schedule::{Planned, plan};
-
-const SECOND_NS: u64 = 1_000_000_000;
 
 /// CPU time of this process, nanoseconds.
 fn own_cpu_ns() -> u64 {
@@ -208,12 +206,11 @@ impl<D: Driver> World<D> {
         let bytes = stream.traffic.payload_bytes;
         let tag = Tag { phase, stream: number, number: message };
         let payload = Payload { run: self.config.run, intended_ns, tag };
-        let said = self.say(conn, |driver, talk, now, out| {
+        // A connection that breaks at this very moment: the driver sends again when it is back, or
+        // the message is called unanswered.
+        self.say(conn, |driver, talk, now, out| {
             driver.send(conn, talk, channel, &payload, bytes, now, out);
         });
-        // A connection that broke at this very moment: the driver sends again when it is back, or
-        // the message is called unanswered.
-        let _ = said;
     }
 
     fn scroll(&mut self, number: u16, (conn, channel): (u32, u32), intended_ns: u64) {
