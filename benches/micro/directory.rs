@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use criterion::{BatchSize, Criterion};
 use damso::model::body::BodyHash;
+use damso::model::rights::{Actor, Kind, Sight};
 use damso::runtime::random::{Random as _, SystemRandom};
-use damso::store::directory::{Command, Directory as _, Options, Sqlite};
+use damso::store::directory::{Command, Directory as _, Joining, NewChannel, Options, Sqlite};
 use damso_proto::id::{ChannelNo, Key, Seq, Uid, UserNo};
 
 const NOW_MS: u64 = 1_800_000_000_000;
@@ -25,10 +26,11 @@ pub(crate) fn benches(criterion: &mut Criterion) {
     }
     // Other people each time, or the benchmark would measure how full their lists have become.
     let mut turn = 0;
+    let new = NewChannel { kind: Kind::Group, name: "group" };
     let mut group = || {
         turn = (turn + 11) % (PEOPLE - 11);
         let others: Vec<_> = (turn + 2..turn + 12).map(UserNo::new).collect();
-        directory.create_group(&command(turn + 1), "group", &others).expect("a group").channel
+        directory.create_channel(&command(turn + 1), &new, &others).expect("a group").channel
     };
     let mut first = group();
     for _ in 1..10 * PEOPLE / 11 {
@@ -50,10 +52,11 @@ pub(crate) fn benches(criterion: &mut Criterion) {
     bench.bench_function("add and remove a member, durable", |bencher| {
         let commands = || (command(owner.get()), command(owner.get()));
         let user = UserNo::new(PEOPLE);
+        let joining = Joining { users: vec![user], role: None, sight: Sight::FromHere };
         bencher.iter_batched(
             commands,
             |(add, remove)| {
-                directory.add_member(&add, first, user, Seq::new(2)).expect("added");
+                directory.add_members(&add, first, &joining, Seq::new(2)).expect("added");
                 directory.remove_member(&remove, first, user, Seq::new(3)).expect("removed");
             },
             BatchSize::SmallInput,
@@ -66,5 +69,5 @@ fn command(user: u64) -> Command {
     let mut random = [0; 10];
     SystemRandom::new().fill(&mut random);
     let key = Key::new(NOW_MS, random);
-    Command { user: UserNo::new(user), key, body: BodyHash(0), now_ms: NOW_MS }
+    Command { by: Actor::User(UserNo::new(user)), key, body: BodyHash(0), now_ms: NOW_MS }
 }

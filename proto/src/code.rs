@@ -87,6 +87,8 @@ codes! {
         LimitReached = 109, "limit_reached";
         /// The request's own deadline passed before it was begun.
         Deadline = 110, "deadline";
+        /// The caller is in the channel, but it or their role does not allow this.
+        NotAllowed = 111, "not_allowed";
         /// The server has too much to do.
         Overloaded = 200, "overloaded";
         /// The caller asks too often.

@@ -13,27 +13,31 @@
 //!
 //! Nothing is ordered unless the stage is Ready, so at most one run is in flight, and
 //! a command finds the channel at rest and keeps the sends behind it waiting.
+//!
+//! Where no event tells a change (a broadcast), its row is not appended but *spread*: from Ready
+//! to Spreading and back, once every shard has applied it. Nothing else is ordered meanwhile, so
+//! what comes after the change meets it everywhere, whichever way the two have gone.
 
 use std::collections::VecDeque;
 
-use damso_proto::id::{ChannelNo, MessageId, Seq, UserNo};
+use damso_proto::id::{ChannelNo, MessageId, Seq};
 use damso_proto::time::Moment;
 use damso_proto::wire;
 use prost::Message as _;
 
-use super::admit::{self, Bar, Member, Members};
+use super::admit::{self, Bar};
 use super::keys::{KeyWindow, Known};
-use super::mail::{Answer, Change, ChangeKind, Found, Origin, Refusal, Submission, Work};
+use super::mail::{Answer, Found, Origin, Refusal, Rights, Submission, Work};
+use super::roster::Roster;
 use super::settle::Settling;
 use super::stage::{
-    Admitted, Mint, RowOut, Stage, Step, Told, duplicate_of, row_key, tell_settled,
+    Admitted, Mint, RowOut, Spread, Stage, Step, Told, duplicate_of, row_key, tell_settled,
 };
 use crate::model::deadline::Deadline;
 use crate::model::event::{EncodedEvent, Place};
 use crate::model::limits;
-use crate::model::rights::{self, Kind, Op, RightsChange, RightsDelta};
-use crate::runtime::route::Route;
-use crate::store::directory::{self, Moved, OutboxId, OutboxRow};
+use crate::runtime::route::{Route, ShardNo};
+use crate::store::directory::{Moved, OutboxId, OutboxRow, Owed};
 use crate::store::log::{Capabilities, KeyRow, NewEvent, NewKey, Run};
 
 /// See the module's text.
@@ -45,8 +49,7 @@ pub(super) struct Channel {
     shards: usize,
     pub(super) stage: Stage,
     pub(super) touched: Moment,
-    kind: Kind,
-    members: Members,
+    roster: Roster,
     /// The committed head; a run in flight stands on it.
     head: Seq,
     last_id: MessageId,
@@ -68,8 +71,7 @@ impl Channel {
             origin,
             stage: Stage::Opening,
             touched: now,
-            kind: Kind::Personal,
-            members: Members::default(),
+            roster: Roster::default(),
             head: Seq::ZERO,
             last_id: MessageId::default(),
             keys: KeyWindow::new(Vec::new(), 0),
@@ -105,10 +107,7 @@ impl Channel {
         told.push(Told::Head(self.number, self.head));
         self.last_id = found.log.head.id;
         self.keys = KeyWindow::new(found.log.keys, found.log.keys_from_ms);
-        self.kind = found.row.kind;
-        let members = found.row.members.iter();
-        let member = |member: &directory::Member| Member { role: member.role, from: member.from };
-        self.members = members.map(|found| (found.user, member(found))).collect();
+        self.roster = Roster::read(found.row.kind, &found.row.members);
         self.stage = Stage::Ready;
         if self.settling.is_empty() && !found.row.pending.is_empty() {
             self.settle(found.row.pending, None, told);
@@ -129,7 +128,9 @@ impl Channel {
         let found =
             own.first().is_some_and(|row| self.settling.extend(row.id, &ids(&others), route));
         if !found {
-            self.settling.begin(self.head.next(), [ids(&own), ids(&others)].concat(), route);
+            let silent = own.iter().all(|row| row.owed.event().is_none());
+            let seq = if silent { self.head } else { self.head.next() };
+            self.settling.begin(seq, [ids(&own), ids(&others)].concat(), route);
             for row in own.into_iter().rev() {
                 self.waiting.push_front(Work::Row { row: Box::new(row), settling: self.origin });
             }
@@ -151,6 +152,11 @@ impl Channel {
         loop {
             match self.waiting.front() {
                 None => return Step::Wait,
+                Some(Work::Row { row, .. }) if row.owed.event().is_none() => {
+                    if let Some(step) = self.spread() {
+                        return step;
+                    }
+                }
                 Some(Work::Event(_) | Work::Row { .. }) => {
                     if let Some(step) = self.gather(now, capabilities, mint, told) {
                         self.stage = Stage::InFlight;
@@ -165,14 +171,24 @@ impl Channel {
                 Some(Work::Settle { .. }) => self.settle_next(told),
                 Some(Work::Change(_)) => {
                     let Some(Work::Change(change)) = self.waiting.pop_front() else { continue };
-                    if self.may_change(&change) {
-                        self.stage = Stage::Changing(change);
-                        return Step::Change(self.head.next());
+                    if let Err(denied) = self.roster.may_change(&change) {
+                        told.push(Told::Answer(change.route, Err(Refusal::of_denied(denied))));
+                        continue;
                     }
-                    told.push(Told::Answer(change.route, Err(Refusal::NotFound)));
+                    self.stage = Stage::Changing(change);
+                    return Step::Change(self.head.next());
                 }
             }
         }
+    }
+
+    /// Takes a change of which no event tells from the front of the queue.
+    fn spread(&mut self) -> Option<Step> {
+        let Some(Work::Row { row, .. }) = self.waiting.pop_front() else { return None };
+        let (row, change, at) = (row.id, row.owed.change()?.clone(), self.head.next());
+        self.roster.apply(&change, at);
+        self.stage = Stage::Spreading(Spread::new(row, self.shards));
+        Some(Step::Spread(Rights { channel: self.number, row, at, change }))
     }
 
     fn settle_next(&mut self, told: &mut Vec<Told>) {
@@ -216,7 +232,7 @@ impl Channel {
         for out in std::mem::take(&mut self.rows_out) {
             self.stands(&out.row, out.seq);
             // With a change, every shard's word settles it.
-            if out.row.change.is_none() {
+            if out.row.owed.change().is_none() {
                 told.push(Told::RowStored(out.settling, out.row.id, true));
             }
         }
@@ -228,6 +244,16 @@ impl Channel {
         // What it would have changed may still be settling; then this one waits with it.
         if !self.settling.join(seq, route) {
             told.push(Told::Answer(route, Ok(Answer::Done(seq))));
+        }
+    }
+
+    /// One shard applied a change that is being spread.
+    pub(super) fn rights_applied(&mut self, row: OutboxId, by: ShardNo, told: &mut Vec<Told>) {
+        if let Stage::Spreading(spread) = &mut self.stage
+            && spread.applied(row, by)
+        {
+            self.stage = Stage::Ready;
+            self.row_done(row, true, told);
         }
     }
 
@@ -336,16 +362,6 @@ impl Channel {
         }
     }
 
-    fn may_change(&self, change: &Change) -> bool {
-        let role_of = |user: UserNo| self.members.get(&user).map(|member| member.role);
-        let op = match change.what {
-            ChangeKind::Add(_) => Op::AddMember,
-            ChangeKind::Remove(user) => Op::RemoveMember(role_of(user)),
-            ChangeKind::Leave => Op::Leave,
-        };
-        rights::authorise(self.kind, role_of(change.by), op).is_ok()
-    }
-
     /// Takes what may leave together from the front of the queue. `None`: nothing may.
     fn gather(
         &mut self,
@@ -385,12 +401,13 @@ impl Channel {
 
     /// Decides the work at the front. `None`: there is none that goes into a run.
     fn admit(&mut self, now: Moment, told: &mut Vec<Told>) -> Option<Admitted> {
-        let Self { kind, members, keys, head, .. } = self;
+        let Self { roster, keys, head, .. } = self;
         match self.waiting.front()? {
             Work::Event(submission) => {
-                let bar = Bar { kind: *kind, members, keys, head: *head, now };
+                let bar = Bar { roster, keys, head: *head, now };
                 Some(admit::event(submission, bar, told))
             }
+            Work::Row { row, .. } if row.owed.event().is_none() => None,
             Work::Row { row, .. } => Some(admit::row(row, keys)),
             Work::Change(_) | Work::Settle { .. } => None,
         }
@@ -402,12 +419,11 @@ impl Channel {
     fn row_known(&mut self, stored: &KeyRow, now: Moment, told: &mut Vec<Told>) -> Option<Run> {
         let Some(Work::Row { row, settling }) = self.waiting.pop_front() else { return None };
         let KeyRow { key, seq, id } = *stored;
-        let Some(change) = row.change.clone() else {
+        let Owed::Change(mut event, change) = row.owed.clone() else {
             told.push(Told::RowStored(settling, row.id, true));
             return None;
         };
         let place = Place { channel: self.number, seq, id };
-        let mut event = row.event.clone();
         place.stamp(&mut event);
         self.settling.applying(seq, row.id, self.shards);
         self.rows_out.push(RowOut { seq, row, settling });
@@ -432,9 +448,10 @@ impl Channel {
                 (event, key, Some(route), queued_at, None)
             }
             Work::Row { row, settling } => {
-                let (event, key, change) = (row.event.clone(), row_key(&row), row.change.clone());
+                let (event, change) = (row.owed.event()?.clone(), row.owed.change().cloned());
+                let key = row_key(&row);
                 if let Some(change) = &change {
-                    self.apply(change, place.seq);
+                    self.roster.apply(change, place.seq);
                     self.settling.applying(place.seq, row.id, self.shards);
                 }
                 self.rows_out.push(RowOut { seq: place.seq, row, settling });
@@ -451,24 +468,11 @@ impl Channel {
         Some(NewEvent { seq, id, encoded, counted, key, route, change, queued_at })
     }
 
-    /// A change of members that is told at `at`.
-    fn apply(&mut self, change: &RightsChange, at: Seq) {
-        self.kind = change.kind;
-        for delta in &change.people {
-            match *delta {
-                RightsDelta::Added(user, role) | RightsDelta::Promoted(user, role) => {
-                    // What was read from the directory may have this change in it already.
-                    self.members.entry(user).or_insert(Member { role, from: at }).role = role;
-                }
-                RightsDelta::Removed(user) => drop(self.members.remove(&user)),
-            }
-        }
-    }
-
     fn old_keys(&mut self) -> Vec<NewKey> {
         let Self { waiting, keys, .. } = self;
         let asked = waiting.iter().map_while(|work| match work {
             Work::Event(submission) => Some(submission.key),
+            Work::Row { row, .. } if row.owed.event().is_none() => None,
             Work::Row { row, .. } => Some(row_key(row)),
             Work::Change(_) | Work::Settle { .. } => None,
         });

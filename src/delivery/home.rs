@@ -74,6 +74,8 @@ struct Passed {
     channel: ChannelNo,
     seq: Seq,
     kind: Kind,
+    /// The directory's version of the channel with it.
+    version: u64,
     delta: RightsDelta,
 }
 
@@ -96,14 +98,27 @@ impl Homes {
         }
     }
 
-    /// The directory's answer. Changes that passed meanwhile are applied to it.
-    pub(super) fn loaded(&mut self, user: UserNo, ticket: LoadTicket, mut read: Vec<Membership>) {
+    /// The directory's answer, each membership with the version of its channel. Changes that passed
+    /// meanwhile are applied to it, unless what was read has them already.
+    pub(super) fn loaded(
+        &mut self,
+        user: UserNo,
+        ticket: LoadTicket,
+        mut read: Vec<(Membership, u64)>,
+    ) {
         let Some(home) = self.people.get_mut(&user) else { return };
         match home.loading.take() {
             Some((expected, passed)) if expected == ticket => {
-                read.sort_unstable_by_key(|membership| membership.channel);
-                home.memberships = read;
+                read.sort_unstable_by_key(|(membership, _)| membership.channel);
+                // Kept while the person is here: collecting would keep the memory of the longer
+                // rows, too.
+                home.memberships = Vec::with_capacity(read.len());
+                home.memberships.extend(read.iter().map(|(membership, _)| *membership));
                 for passed in passed {
+                    let at = read.binary_search_by_key(&passed.channel, |(it, _)| it.channel);
+                    if at.is_ok_and(|at| passed.version <= read[at].1) {
+                        continue;
+                    }
                     home.apply(&passed);
                 }
             }
@@ -188,7 +203,8 @@ impl Homes {
         }
     }
 
-    /// Before the event at `seq` is appended: added people join, so that they get it. A connection
+    /// Before the event at `seq` is appended, be it the one that tells the change or the one that
+    /// comes next: added people join, so that they get it. A connection
     /// that is being told what it entered with gets it after that, or what it is told of this
     /// channel would contradict what it has heard.
     pub(super) fn before(
@@ -213,7 +229,7 @@ impl Homes {
         });
     }
 
-    /// After the event at `seq` was appended: removed people get nothing newer.
+    /// After the event at `seq` was appended, the last one that removed people get: nothing newer.
     pub(super) fn after(
         &mut self,
         (channel, seq): (ChannelNo, Seq),
@@ -245,7 +261,8 @@ impl Homes {
     ) {
         for delta in &change.people {
             let Some(home) = self.people.get_mut(&delta.user()) else { continue };
-            let passed = Passed { channel, seq, kind: change.kind, delta: *delta };
+            let RightsChange { kind, version, .. } = *change;
+            let passed = Passed { channel, seq, kind, version, delta: *delta };
             match &mut home.loading {
                 Some((_, kept)) => kept.push(passed),
                 None => {
@@ -266,22 +283,18 @@ impl Home {
     fn apply(&mut self, passed: &Passed) {
         let at = self.memberships.binary_search_by_key(&passed.channel, |found| found.channel);
         match (passed.delta, at) {
-            (RightsDelta::Added(_, role), Err(at)) => {
-                let Passed { channel, seq: from, kind, .. } = *passed;
+            (RightsDelta::Added(_, role, sight), Err(at)) => {
+                let Passed { channel, seq, kind, .. } = *passed;
+                let from = sight.first(seq);
                 self.memberships.insert(at, Membership { channel, from, kind, role });
             }
-            (RightsDelta::Promoted(..), Err(_)) => {}
-            (RightsDelta::Added(_, role) | RightsDelta::Promoted(_, role), Ok(at)) => {
+            (RightsDelta::RoleSet(..), Err(_)) => {}
+            (RightsDelta::Added(_, role, _) | RightsDelta::RoleSet(_, role), Ok(at)) => {
                 if let Some(found) = self.memberships.get_mut(at) {
                     found.role = role;
                 }
             }
-            // What was read may be newer than this change: added again above it.
-            (RightsDelta::Removed(_), Ok(at)) => {
-                if self.memberships.get(at).is_some_and(|found| found.from <= passed.seq) {
-                    self.memberships.remove(at);
-                }
-            }
+            (RightsDelta::Removed(_), Ok(at)) => drop(self.memberships.remove(at)),
             (RightsDelta::Removed(_), Err(_)) => {}
         }
     }

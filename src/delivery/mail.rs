@@ -12,9 +12,9 @@ use damso_proto::wire;
 
 use crate::model::deadline::Deadline;
 use crate::model::draft::Invalid;
-use crate::model::rights::{Kind, Role};
+use crate::model::rights::{Actor, Denied, Kind, RightsChange, Role};
 use crate::runtime::route::{Route, ShardNo};
-use crate::store::directory::{self, DirectoryError, OutboxId, OutboxRow};
+use crate::store::directory::{self, DirectoryError, Joining, OutboxId, OutboxRow};
 use crate::store::log::{Group, KeyRow, NewKey, Opened, Run, StoreError, Undone};
 
 /// One thing that reaches a shard.
@@ -33,6 +33,17 @@ pub enum Mail {
     Changed(ChannelNo, Result<directory::Done, Refusal>),
     /// Blocking work for a channel owned here panicked: what it did is unknown.
     Failed(ChannelNo),
+    /// A change of rights of which no event tells.
+    Rights(Rights),
+    /// A shard applied such a change.
+    RightsApplied {
+        /// The channel.
+        channel: ChannelNo,
+        /// The change.
+        row: OutboxId,
+        /// The shard.
+        by: ShardNo,
+    },
     /// A shard applied the change of rights at this seq.
     Applied(ChannelNo, Seq),
     /// A channel's committed head, as its owner found it when it opened the channel.
@@ -72,6 +83,19 @@ pub enum Work {
     },
 }
 
+/// A change of rights of which no event tells, for a shard.
+#[derive(Clone, Debug)]
+pub struct Rights {
+    /// The channel.
+    pub channel: ChannelNo,
+    /// The row that the directory owes, which names the change.
+    pub row: OutboxId,
+    /// It holds from this seq on: the next one.
+    pub at: Seq,
+    /// Who may what.
+    pub change: Arc<RightsChange>,
+}
+
 /// The channel whose command wrote a row, and the shard that orders it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Origin {
@@ -98,7 +122,7 @@ pub struct Submission {
 /// A command on a channel's members.
 pub struct Change {
     /// Who asks.
-    pub by: UserNo,
+    pub by: Actor,
     /// What for.
     pub what: ChangeKind,
     /// Key and body hash of the command.
@@ -110,14 +134,14 @@ pub struct Change {
 }
 
 /// Which change of members.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ChangeKind {
-    /// Add a person as a member.
-    Add(UserNo),
-    /// Remove a person.
+    /// Add people.
+    Add(Joining),
+    /// Remove a person; oneself, if that is who asks.
     Remove(UserNo),
-    /// Remove the caller.
-    Leave,
+    /// Give a person a role.
+    SetRole(UserNo, Role),
 }
 
 /// A channel as the stores know it.
@@ -161,7 +185,8 @@ pub enum Answer {
         /// From then until it was durable.
         committed: Duration,
     },
-    /// The command took effect on every shard at this seq; zero: nothing had to change.
+    /// The command took effect on every shard, with this seq as the channel's last one; zero:
+    /// nothing had to change.
     Done(Seq),
 }
 
@@ -171,6 +196,9 @@ pub enum Refusal {
     /// The caller's fault. Absent and forbidden look the same on purpose.
     #[error("no such channel, or not yours to use so")]
     NotFound,
+    /// The caller's fault: they are in the channel, but it or their role does not allow it.
+    #[error("the caller's role in this channel does not allow it")]
+    NotAllowed,
     /// The caller's fault: the key stands for another body.
     #[error("this key was used for another request")]
     KeyReused,
@@ -198,6 +226,16 @@ pub enum Refusal {
     /// Our fault; it may have been carried out: resend the same key.
     #[error("the outcome is unknown; resend the same key")]
     OutcomeUnknown,
+}
+
+impl Refusal {
+    /// What a rule that denies means to whoever asked: a stranger must not learn that it is there.
+    pub const fn of_denied(denied: Denied) -> Self {
+        match denied {
+            Denied::Stranger => Self::NotFound,
+            Denied::Role | Denied::Kind => Self::NotAllowed,
+        }
+    }
 }
 
 /// A membership as a person's home shard keeps it.

@@ -18,7 +18,8 @@
 //! - one run of a channel is in flight at a time; seq and id are given out when it leaves;
 //! - only committed heads are shown to anyone;
 //! - a change of rights passes every shard in the same order as the events, and its
-//!   command is answered after every shard has applied it;
+//!   command is answered after every shard has applied it; one that no event tells passes while
+//!   nothing of its channel is ordered;
 //! - nothing here waits: the stores are asked through the door, and answer by mail.
 
 mod admit; //   what may go into a run
@@ -28,6 +29,7 @@ mod keys; //    recent idempotency keys of a channel
 mod mail; //    what shards tell each other
 mod owner; //   the channels ordered here
 mod post; //    mailboxes out, and the store's sink
+mod roster; //  who may what in a channel
 mod settle; //  a change of rights until every shard knows it
 mod shard; //   the room itself: mail in, answers out
 mod stage; //   what a channel waits for, and does next
@@ -38,8 +40,8 @@ pub(crate) mod tests;
 
 pub use home::{Arrival, LoadTicket};
 pub use mail::{
-    Answer, Change, ChangeKind, Found, Mail, Membership, OpenError, Outcome, Refusal, Submission,
-    Work,
+    Answer, Change, ChangeKind, Found, Mail, Membership, OpenError, Outcome, Refusal, Rights,
+    Submission, Work,
 };
 pub use owner::{Tools, refusal_of};
 pub use post::{Groups, Mailboxes};

@@ -14,6 +14,7 @@ use super::stage::{Mint, Stage, Step, Told};
 use crate::model::limits;
 use crate::runtime::clock::Clock;
 use crate::runtime::door::{Door, DoorError};
+use crate::runtime::route::ShardNo;
 use crate::runtime::snowflake::Snowflake;
 use crate::store::directory::{self, Command, Directory, DirectoryError, OutboxId};
 use crate::store::log::{ChannelLog, Group, KeyRow, Run, StoreError, Undone};
@@ -211,6 +212,19 @@ impl Owned {
         self.drop_channel(number, &Refusal::OutcomeUnknown, post);
     }
 
+    /// A shard applied a change of rights of which no event tells.
+    pub(super) fn rights_applied(
+        &mut self,
+        number: ChannelNo,
+        (row, by): (OutboxId, ShardNo),
+        post: &mut Post,
+    ) {
+        if let Some(channel) = self.channels.get_mut(&number) {
+            channel.rights_applied(row, by, &mut self.told);
+        }
+        self.go_on(number, post);
+    }
+
     /// A shard applied a change of rights.
     pub(super) fn applied(&mut self, number: ChannelNo, seq: Seq, post: &mut Post) {
         if let Some(channel) = self.channels.get_mut(&number) {
@@ -277,6 +291,7 @@ impl Owned {
                 });
             }
             Step::Change(at) => self.change(number, at, post),
+            Step::Spread(rights) => post.send_all(|| Mail::Rights(rights.clone())),
         }
         self.tell(post);
     }
@@ -295,18 +310,23 @@ impl Owned {
         else {
             return;
         };
-        let Change { by, what, key, deadline, .. } = *change;
+        let Change { by, key, deadline, .. } = *change;
+        let what = change.what.clone();
         let Tools { clock, directory, .. } = self.tools.clone();
-        let command = Command { user: by, key: key.key, body: key.body, now_ms: clock.unix_ms() };
+        let command = Command { by, key: key.key, body: key.body, now_ms: clock.unix_ms() };
         self.behind_door(number, post, move || {
             let done = if deadline.is_past(clock.now()) {
                 // A repetition begins nothing, so it is never too late.
                 directory.answered(&command).map(|known| known.ok_or(Refusal::Deadline))
             } else {
                 let done = match what {
-                    ChangeKind::Add(user) => directory.add_member(&command, number, user, at),
+                    ChangeKind::Add(joining) => {
+                        directory.add_members(&command, number, &joining, at)
+                    }
                     ChangeKind::Remove(user) => directory.remove_member(&command, number, user, at),
-                    ChangeKind::Leave => directory.remove_member(&command, number, by, at),
+                    ChangeKind::SetRole(user, role) => {
+                        directory.set_role(&command, number, user, role, at)
+                    }
                 };
                 done.map(Ok)
             };
@@ -374,12 +394,11 @@ impl Owned {
 /// What a directory's refusal means to whoever asked. Absent and forbidden look the same.
 pub fn refusal_of(error: &DirectoryError) -> Refusal {
     match error {
-        DirectoryError::NoChannel | DirectoryError::Denied(_) | DirectoryError::NoUser(_) => {
-            Refusal::NotFound
-        }
+        DirectoryError::Denied(denied) => Refusal::of_denied(*denied),
+        DirectoryError::NoChannel | DirectoryError::NoUser(_) => Refusal::NotFound,
         DirectoryError::KeyReused => Refusal::KeyReused,
         DirectoryError::WithOneself => Refusal::Limit("a direct channel needs another person"),
-        DirectoryError::TooManyMembers { .. } => Refusal::Limit("members of a group"),
+        DirectoryError::TooManyMembers { .. } => Refusal::Limit("members of a channel"),
         DirectoryError::TooManyChannels { .. } => Refusal::Limit("channels of a person"),
         DirectoryError::Unfit(_) | DirectoryError::Engine(_) => {
             tracing::error!(%error, "the directory cannot take a command");

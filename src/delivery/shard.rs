@@ -9,7 +9,7 @@ use damso_proto::id::{ChannelNo, UserNo};
 use damso_proto::time::Moment;
 
 use super::home::{Arrival, Homes, LoadTicket};
-use super::mail::{Answer, Mail, Membership, Outcome, Work};
+use super::mail::{Answer, Mail, Membership, Outcome, Rights, Work};
 use super::owner::{Owned, Tools};
 use super::post::{Mailboxes, Post};
 use crate::connections::{Connections, Wire};
@@ -78,8 +78,9 @@ impl Delivery {
         self.homes.loading(user)
     }
 
-    /// The directory's list of a person's channels, read for this ticket. The first one counts.
-    pub fn loaded(&mut self, user: UserNo, ticket: LoadTicket, read: Vec<Membership>) {
+    /// The directory's list of a person's channels, read for this ticket, each with the channel's
+    /// version. The first one counts.
+    pub fn loaded(&mut self, user: UserNo, ticket: LoadTicket, read: Vec<(Membership, u64)>) {
         self.homes.loaded(user, ticket, read);
     }
 
@@ -159,6 +160,10 @@ impl Delivery {
             Mail::KeysFound(channel, found) => owned.keys_found(channel, found, post),
             Mail::Changed(channel, changed) => owned.changed(channel, changed, post),
             Mail::Failed(channel) => owned.failed(channel, post),
+            Mail::Rights(rights) => self.rights(&rights),
+            Mail::RightsApplied { channel, row, by } => {
+                owned.rights_applied(channel, (row, by), post);
+            }
             Mail::Applied(channel, seq) => owned.applied(channel, seq, post),
             Mail::RowStored { origin, row, stored } => owned.row_done(origin, row, stored, post),
             Mail::Head(channel, head) => {
@@ -166,6 +171,15 @@ impl Delivery {
             }
             Mail::Answer(route, outcome) => post.answer(route, outcome),
         }
+    }
+
+    /// A change that no event tells, between the one before `at` and that one.
+    fn rights(&mut self, rights: &Rights) {
+        let Rights { channel, row, at, ref change } = *rights;
+        self.homes.before((channel, at), change, &mut self.connections);
+        self.homes.after((channel, at.prev()), change, &mut self.connections);
+        let (owner, by) = (self.post.owner(channel), self.post.me());
+        self.post.send(owner, Mail::RightsApplied { channel, row, by });
     }
 
     fn durable(&mut self, group: &Arc<Group>) {

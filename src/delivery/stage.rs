@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use damso_proto::id::{ChannelNo, MessageId, Seq, UserNo};
 
-use super::mail::{Answer, Change, Origin, Outcome};
+use super::mail::{Answer, Change, Origin, Outcome, Rights};
 use super::settle::Settled;
 use crate::model::body::BodyHash;
-use crate::runtime::route::Route;
+use crate::runtime::placement::Shards;
+use crate::runtime::route::{Route, ShardNo};
 use crate::store::directory::{Moved, OutboxId, OutboxRow};
 use crate::store::log::{KeyRow, NewKey, Run};
 
@@ -23,8 +24,36 @@ pub(super) enum Stage {
     LookingUp(Vec<NewKey>),
     /// The directory decides a command.
     Changing(Change),
+    /// Shards apply a change of which no event tells.
+    Spreading(Spread),
     /// A run's outcome is unknown; the store is being read again.
     Resolving(Run, u8),
+}
+
+/// A change of rights on its way to the shards.
+pub(super) struct Spread {
+    row: OutboxId,
+    /// Those that have not applied it, one bit each.
+    left: u32,
+}
+
+const _: () = assert!(Shards::MAX as u32 <= u32::BITS, "a shard has a bit");
+
+impl Spread {
+    /// No shard has applied it.
+    pub(super) const fn new(row: OutboxId, shards: usize) -> Self {
+        Self { row, left: if shards < 32 { (1 << shards) - 1 } else { u32::MAX } }
+    }
+
+    /// A shard applied `row`, now or in an earlier attempt to spread it. Returns whether that was
+    /// the last one.
+    pub(super) fn applied(&mut self, row: OutboxId, by: ShardNo) -> bool {
+        if row != self.row {
+            return false;
+        }
+        self.left &= !(1 << by.index());
+        self.left == 0
+    }
 }
 
 /// What to do next, for the owner to carry out.
@@ -39,8 +68,10 @@ pub(super) enum Step {
     Repeat(Run),
     /// Ask the store for these keys.
     LookUp(Vec<NewKey>),
-    /// Ask the directory; the event of the change will stand at this seq.
+    /// Ask the directory; the event of the change will stand at this seq, or come next.
     Change(Seq),
+    /// Tell every shard.
+    Spread(Rights),
 }
 
 /// What the outside hears while a step is made.

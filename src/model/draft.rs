@@ -6,6 +6,7 @@ use damso_proto::wire::{EventFlag, EventKind};
 
 use super::body::BodyHash;
 use super::limits;
+use super::rights::{Kind, Role, Sight};
 
 /// Flags that a sender may set.
 const SENDER_FLAGS: u32 = EventFlag::Silent as u32 | EventFlag::Uncounted as u32;
@@ -134,7 +135,9 @@ fn hash_of(flags: u32, reply_to: u64, content: &wire::send::Content) -> BodyHash
 
 /// A group that may be made, once its people turn out to exist.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct GroupDraft {
+pub struct ChannelDraft {
+    /// A group or a broadcast.
+    pub kind: Kind,
     /// 1-128 bytes.
     pub name: Box<str>,
     /// Whom to add, each once, in the order named.
@@ -143,31 +146,85 @@ pub struct GroupDraft {
     pub body: BodyHash,
 }
 
-impl GroupDraft {
-    /// Checks a request for a group.
+impl ChannelDraft {
+    /// Checks a request for a channel.
     ///
     /// # Errors
     /// [`Invalid`] names the first field at fault.
-    pub fn check(request: &wire::CreateGroup) -> Result<Self, Invalid> {
+    pub fn check(request: &wire::CreateChannel) -> Result<Self, Invalid> {
+        let kind = match Kind::from_wire(request.kind) {
+            None if request.kind == 0 => Kind::Group,
+            Some(kind @ (Kind::Group | Kind::Broadcast)) => kind,
+            None | Some(Kind::Direct | Kind::Personal) => {
+                return Err(Invalid::Value { field: "kind" });
+            }
+        };
         length("name", request.name.len(), limits::GROUP_NAME_BYTES_MAX)?;
         printable("name", &request.name)?;
-        if request.uids.len() > limits::GROUP_FIRST_MEMBERS_MAX {
-            return Err(Invalid::TooLarge { field: "uids", max: limits::GROUP_FIRST_MEMBERS_MAX });
-        }
-        let mut uids = Vec::with_capacity(request.uids.len());
-        for uid in &request.uids {
-            let uid = Uid::parse(uid).ok_or(Invalid::Value { field: "uids" })?;
-            // At most 100, so that looking through them is cheap.
-            if !uids.contains(&uid) {
-                uids.push(uid);
-            }
-        }
-        let fields: Vec<&[u8]> = std::iter::once(request.name.as_bytes())
-            .chain(uids.iter().map(|uid| uid.as_str().as_bytes()))
-            .collect();
-        let body = BodyHash::of("create_group", &fields);
-        Ok(Self { name: request.name.as_str().into(), uids, body })
+        let uids = people(&request.uids)?;
+        let kind_byte = [kind.to_wire() as u8];
+        let body = hash("create_channel", &[&kind_byte, request.name.as_bytes()], &uids);
+        Ok(Self { kind, name: request.name.as_str().into(), uids, body })
     }
+}
+
+/// Whom to add to a channel, checked.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MembersDraft {
+    /// Where to.
+    pub channel: ChannelNo,
+    /// Whom, each once, in the order named.
+    pub uids: Vec<Uid>,
+    /// As what; `None`: as the kind of channel has it.
+    pub role: Option<Role>,
+    /// What they see.
+    pub sight: Sight,
+    /// Tells a repetition from another request under the same key.
+    pub body: BodyHash,
+}
+
+impl MembersDraft {
+    /// Checks a request to add people.
+    ///
+    /// # Errors
+    /// [`Invalid`] names the first field at fault.
+    pub fn check(request: &wire::AddMembers) -> Result<Self, Invalid> {
+        let role = match Role::from_wire(request.role) {
+            None if request.role != 0 => return Err(Invalid::Value { field: "role" }),
+            Some(Role::Owner) => return Err(Invalid::Value { field: "role" }),
+            role => role,
+        };
+        if request.uids.is_empty() {
+            return Err(Invalid::Missing { field: "uids" });
+        }
+        let uids = people(&request.uids)?;
+        let sight = if request.history { Sight::FromStart } else { Sight::FromHere };
+        let how = [request.role.to_be_bytes(), i32::from(request.history).to_be_bytes()].concat();
+        let body = hash("add_members", &[&request.channel.to_be_bytes(), &how], &uids);
+        Ok(Self { channel: ChannelNo::new(request.channel), uids, role, sight, body })
+    }
+}
+
+/// People by uid, each once, in the order named.
+fn people(named: &[String]) -> Result<Vec<Uid>, Invalid> {
+    let max = limits::MEMBERS_PER_COMMAND_MAX;
+    if named.len() > max {
+        return Err(Invalid::TooLarge { field: "uids", max });
+    }
+    let mut uids = Vec::with_capacity(named.len());
+    for uid in named {
+        let uid = Uid::parse(uid).ok_or(Invalid::Value { field: "uids" })?;
+        // At most 100, so that looking through them is cheap.
+        if !uids.contains(&uid) {
+            uids.push(uid);
+        }
+    }
+    Ok(uids)
+}
+
+fn hash(what: &'static str, fields: &[&[u8]], uids: &[Uid]) -> BodyHash {
+    let uids = uids.iter().map(|uid| uid.as_str().as_bytes());
+    BodyHash::of(what, &fields.iter().copied().chain(uids).collect::<Vec<_>>())
 }
 
 fn length(field: &'static str, bytes: usize, max: usize) -> Result<(), Invalid> {
@@ -267,13 +324,18 @@ mod tests {
     }
 
     #[test]
-    fn a_group_has_a_name_and_each_person_once() {
-        let request = |name: &str, uids: &[&str]| wire::CreateGroup {
+    fn a_channel_has_a_name_and_each_person_once() {
+        let request = |name: &str, uids: &[&str]| wire::CreateChannel {
             name: name.into(),
             uids: uids.iter().map(|uid| (*uid).into()).collect(),
+            ..Default::default()
         };
-        let group = GroupDraft::check(&request("점심", &["b", "a", "b"])).unwrap();
+        let group = ChannelDraft::check(&request("점심", &["b", "a", "b"])).unwrap();
         assert_eq!(group.uids, [Uid::parse("b").unwrap(), Uid::parse("a").unwrap()]);
+        assert_eq!(group.kind, Kind::Group);
+        let of_kind = |kind| wire::CreateChannel { kind, ..request("a", &[]) };
+        let broadcast = ChannelDraft::check(&of_kind(Kind::Broadcast.to_wire() as i32)).unwrap();
+        assert_eq!(broadcast.kind, Kind::Broadcast);
         let many: Vec<_> = (0..101).map(|n| n.to_string()).collect();
         let many: Vec<_> = many.iter().map(String::as_str).collect();
         for (request, fault) in [
@@ -282,8 +344,34 @@ mod tests {
             (request("a\u{0}", &[]), Invalid::Value { field: "name" }),
             (request("a", &[""]), Invalid::Value { field: "uids" }),
             (request("a", &many), Invalid::TooLarge { field: "uids", max: 100 }),
+            (of_kind(Kind::Direct.to_wire() as i32), Invalid::Value { field: "kind" }),
+            (of_kind(99), Invalid::Value { field: "kind" }),
         ] {
-            assert_eq!(GroupDraft::check(&request), Err(fault));
+            assert_eq!(ChannelDraft::check(&request), Err(fault));
+        }
+    }
+
+    #[test]
+    fn people_are_added_in_a_role_below_the_owners() {
+        let request = |uids: &[&str], role| wire::AddMembers {
+            channel: 2,
+            uids: uids.iter().map(|uid| (*uid).into()).collect(),
+            role,
+            history: true,
+        };
+        let role = |role: Role| role.to_wire() as i32;
+        let draft = MembersDraft::check(&request(&["b"], role(Role::Reader))).unwrap();
+        assert_eq!((draft.role, draft.sight), (Some(Role::Reader), Sight::FromStart));
+        let other = MembersDraft::check(&request(&["b"], 0)).unwrap();
+        assert_eq!(other.role, None);
+        assert_ne!(other.body, draft.body, "another request under the same key");
+        for (request, fault) in [
+            (request(&[], 0), Invalid::Missing { field: "uids" }),
+            (request(&["a"], role(Role::Owner)), Invalid::Value { field: "role" }),
+            (request(&["a"], 99), Invalid::Value { field: "role" }),
+            (request(&["a", ""], 0), Invalid::Value { field: "uids" }),
+        ] {
+            assert_eq!(MembersDraft::check(&request), Err(fault));
         }
     }
 }

@@ -20,10 +20,13 @@ pub const CUSTOM_TYPE_BYTES_MAX: usize = 64;
 
 /// Longest name of a group, bytes of UTF-8.
 pub const GROUP_NAME_BYTES_MAX: usize = 128;
-/// Most members of a group.
+/// Most members of a group, and most people who may write in a broadcast: so many stand in the
+/// memory of the channel's owner.
 pub const GROUP_MEMBERS_MAX: usize = 1_000;
-/// Most people named when a group is made, its maker not counted.
-pub const GROUP_FIRST_MEMBERS_MAX: usize = 100;
+/// Most members of a broadcast.
+pub const BROADCAST_MEMBERS_MAX: usize = 1_000_000;
+/// Most people whom one command adds, when a channel is made (its maker not counted) or later.
+pub const MEMBERS_PER_COMMAND_MAX: usize = 100;
 /// Most channels of a person, their own log not counted.
 pub const CHANNELS_PER_USER_MAX: usize = 5_000;
 /// Most channels on one page of a person's list.
@@ -190,7 +193,7 @@ pub const fn millis_long(duration: Duration) -> u64 {
 const _: () = assert!(PAGE_BYTES_MAX >= 2 * (TEXT_BYTES_MAX + 1_024));
 const _: () = assert!(RESUME_BYTES_MAX >= PAGE_BYTES_MAX);
 // The maker and the first members are one group.
-const _: () = assert!(GROUP_FIRST_MEMBERS_MAX < GROUP_MEMBERS_MAX);
+const _: () = assert!(MEMBERS_PER_COMMAND_MAX < GROUP_MEMBERS_MAX);
 // One frame of Resume names a person's channels, or two do.
 const _: () = assert!(CHANNELS_PER_USER_MAX <= 2 * RESUME_CURSORS_PER_FRAME_MAX);
 // A key that may still be used is never pruned by a clock that is a little off.

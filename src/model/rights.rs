@@ -1,6 +1,6 @@
 //! Who may do what: one table, one function; deny wins.
 
-use damso_proto::id::UserNo;
+use damso_proto::id::{Seq, UserNo};
 use damso_proto::wire;
 
 /// What a channel is.
@@ -12,6 +12,8 @@ pub enum Kind {
     Group,
     /// A person's own log. Only the server writes.
     Personal,
+    /// A few write, any number read. Who comes and goes is told to them alone.
+    Broadcast,
 }
 
 impl Kind {
@@ -21,6 +23,7 @@ impl Kind {
             Self::Direct => wire::ChannelKind::Direct,
             Self::Group => wire::ChannelKind::Group,
             Self::Personal => wire::ChannelKind::Self_,
+            Self::Broadcast => wire::ChannelKind::Broadcast,
         }
     }
 
@@ -31,25 +34,49 @@ impl Kind {
             wire::ChannelKind::Direct => Some(Self::Direct),
             wire::ChannelKind::Group => Some(Self::Group),
             wire::ChannelKind::Self_ => Some(Self::Personal),
+            wire::ChannelKind::Broadcast => Some(Self::Broadcast),
+        }
+    }
+
+    /// Whether a change of its members is an event that all of them get. Elsewhere there are too
+    /// many of them: only whom it concerns is told.
+    pub const fn tells_members(self) -> bool {
+        !matches!(self, Self::Broadcast)
+    }
+
+    /// What a person is who is added without a word about it.
+    pub const fn default_role(self) -> Role {
+        match self {
+            Self::Broadcast => Role::Reader,
+            Self::Direct | Self::Group | Self::Personal => Role::Member,
         }
     }
 }
 
-/// What a member may do.
+/// What a member may do. Each may what the next one may.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Role {
-    /// Adds and removes members.
+    /// Decides about everybody. A channel has one at most.
     Owner,
+    /// Decides about those who only write or read.
+    Moderator,
     /// Reads and writes.
     Member,
+    /// Reads.
+    Reader,
 }
 
 impl Role {
+    /// Every role, from the one that may most.
+    pub const ALL: [Self; 4] = [Self::Owner, Self::Moderator, Self::Member, Self::Reader];
+
     /// How it is written on the wire and on disk.
     pub const fn to_wire(self) -> wire::Role {
         match self {
             Self::Owner => wire::Role::Owner,
+            Self::Moderator => wire::Role::Moderator,
             Self::Member => wire::Role::Member,
+            Self::Reader => wire::Role::Reader,
         }
     }
 
@@ -59,6 +86,17 @@ impl Role {
             wire::Role::Unspecified => None,
             wire::Role::Owner => Some(Self::Owner),
             wire::Role::Member => Some(Self::Member),
+            wire::Role::Moderator => Some(Self::Moderator),
+            wire::Role::Reader => Some(Self::Reader),
+        }
+    }
+
+    /// Whether it decides about people who hold `other`.
+    const fn is_over(self, other: Self) -> bool {
+        match self {
+            Self::Owner => !matches!(other, Self::Owner),
+            Self::Moderator => matches!(other, Self::Member | Self::Reader),
+            Self::Member | Self::Reader => false,
         }
     }
 }
@@ -77,24 +115,82 @@ pub struct RightsChange {
 /// One person's part of a [`RightsChange`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RightsDelta {
-    /// Reads from the event's seq on.
-    Added(UserNo, Role),
+    /// Is in from the event's seq on.
+    Added(UserNo, Role, Sight),
     /// Reads up to the event's seq, and nothing after it.
     Removed(UserNo),
     /// Reads as before, and holds this role from the event on.
-    Promoted(UserNo, Role),
+    RoleSet(UserNo, Role),
 }
 
 impl RightsDelta {
     /// Whom it concerns.
     pub const fn user(self) -> UserNo {
         match self {
-            Self::Added(user, _) | Self::Removed(user) | Self::Promoted(user, _) => user,
+            Self::Added(user, ..) | Self::Removed(user) | Self::RoleSet(user, _) => user,
         }
     }
 }
 
-/// What a person may ask of a channel.
+/// How much of a channel's past somebody sees who is added to it.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Debug)]
+pub enum Sight {
+    /// What comes from now on.
+    #[default]
+    FromHere,
+    /// All of it.
+    FromStart,
+}
+
+impl Sight {
+    /// The first seq that they see who come in at `at`.
+    pub fn first(self, at: Seq) -> Seq {
+        match self {
+            Self::FromHere => at,
+            Self::FromStart => Seq::ZERO.next(),
+        }
+    }
+}
+
+/// Who asks for something.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Actor {
+    /// A person, as their verified token says.
+    User(UserNo),
+    /// The backend that people's accounts belong to.
+    Service,
+}
+
+impl Actor {
+    /// The person, or the number that stands for none of them.
+    pub fn number(self) -> UserNo {
+        match self {
+            Self::User(user) => user,
+            Self::Service => UserNo::default(),
+        }
+    }
+
+    /// What the actor is to a channel in which a person of that number would hold `role`.
+    pub fn caller(self, role: Option<Role>) -> Caller {
+        match self {
+            Self::User(_) => role.map_or(Caller::Stranger, Caller::In),
+            Self::Service => Caller::Service,
+        }
+    }
+}
+
+/// What whoever asks is to a channel.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Caller {
+    /// Not in it.
+    Stranger,
+    /// In it.
+    In(Role),
+    /// The backend that people's accounts belong to.
+    Service,
+}
+
+/// What may be asked of a channel.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Op {
     /// Read its history, receive its events.
@@ -103,10 +199,13 @@ pub enum Op {
     Send,
     /// See who is in it.
     ListMembers,
-    /// Add a person.
-    AddMember,
+    /// Add people, who are to hold this role.
+    AddMembers(Role),
     /// Remove another person, who holds this role now; `None`: is no member.
     RemoveMember(Option<Role>),
+    /// Give another person, who holds the first role, the second one. To give one's own role of
+    /// owner away is to take the one below it.
+    SetRole(Role, Role),
     /// Remove oneself.
     Leave,
 }
@@ -126,30 +225,54 @@ pub enum Denied {
     Kind,
 }
 
-/// Decides whether a person with `role` in a channel of `kind` may do `op`.
+/// Decides whether somebody may do `op` in a channel of `kind`.
 ///
 /// Deny wins: what no rule below allows is denied. The server itself never asks; it
 /// alone writes personal logs.
 ///
 /// # Errors
-/// [`Denied`]; the reason is for logs, never for the person.
-pub const fn authorise(kind: Kind, role: Option<Role>, op: Op) -> Result<(), Denied> {
-    let Some(role) = role else { return Err(Denied::Stranger) };
-    match (kind, op) {
-        (Kind::Direct | Kind::Group | Kind::Personal, Op::Read) => Ok(()),
-        (Kind::Direct | Kind::Group, Op::Send | Op::ListMembers) | (Kind::Group, Op::Leave) => {
-            Ok(())
-        }
-        (Kind::Group, Op::AddMember | Op::RemoveMember(None | Some(Role::Member))) => match role {
-            Role::Owner => Ok(()),
-            Role::Member => Err(Denied::Role),
+/// [`Denied`]; the reason is for logs, never for a stranger.
+pub const fn authorise(kind: Kind, who: Caller, op: Op) -> Result<(), Denied> {
+    if !possible(kind, op) {
+        return match who {
+            Caller::Stranger => Err(Denied::Stranger),
+            Caller::In(_) | Caller::Service => Err(Denied::Kind),
+        };
+    }
+    let role = match who {
+        Caller::Stranger => return Err(Denied::Stranger),
+        // A person's own log is nobody else's to read.
+        Caller::Service if matches!(kind, Kind::Personal) => return Err(Denied::Stranger),
+        // It has no place of its own to leave.
+        Caller::Service if matches!(op, Op::Leave) => return Err(Denied::Role),
+        Caller::Service => return Ok(()),
+        Caller::In(role) => role,
+    };
+    let allowed = match op {
+        Op::Read | Op::Leave => true,
+        Op::Send => !matches!(role, Role::Reader),
+        Op::ListMembers => match kind {
+            Kind::Broadcast => matches!(role, Role::Owner | Role::Moderator),
+            Kind::Direct | Kind::Group | Kind::Personal => true,
         },
-        (Kind::Group, Op::RemoveMember(Some(Role::Owner))) => Err(Denied::Role),
-        (Kind::Direct, Op::AddMember | Op::RemoveMember(_) | Op::Leave)
-        | (
-            Kind::Personal,
-            Op::Send | Op::ListMembers | Op::AddMember | Op::RemoveMember(_) | Op::Leave,
-        ) => Err(Denied::Kind),
+        Op::AddMembers(given) => role.is_over(given),
+        Op::RemoveMember(Some(held)) => role.is_over(held),
+        Op::RemoveMember(None) => matches!(role, Role::Owner | Role::Moderator),
+        Op::SetRole(held, Role::Owner) => matches!(role, Role::Owner) && role.is_over(held),
+        Op::SetRole(held, given) => role.is_over(held) && role.is_over(given),
+    };
+    if allowed { Ok(()) } else { Err(Denied::Role) }
+}
+
+/// Whether anybody at all may do `op` in a channel of `kind`.
+const fn possible(kind: Kind, op: Op) -> bool {
+    match kind {
+        // An owner is made by giving a member that role, and lost by giving it to another.
+        Kind::Group | Kind::Broadcast => {
+            !matches!(op, Op::AddMembers(Role::Owner) | Op::SetRole(Role::Owner, _))
+        }
+        Kind::Direct => matches!(op, Op::Read | Op::Send | Op::ListMembers),
+        Kind::Personal => matches!(op, Op::Read),
     }
 }
 
@@ -157,46 +280,78 @@ pub const fn authorise(kind: Kind, role: Option<Role>, op: Op) -> Result<(), Den
 mod tests {
     use super::*;
 
-    const ROLES: [Option<Role>; 3] = [None, Some(Role::Owner), Some(Role::Member)];
+    const KINDS: [Kind; 4] = [Kind::Direct, Kind::Group, Kind::Personal, Kind::Broadcast];
+
+    fn callers() -> Vec<Caller> {
+        let mut all = vec![Caller::Stranger, Caller::Service];
+        all.extend(Role::ALL.map(Caller::In));
+        all
+    }
 
     fn ops() -> Vec<Op> {
-        let mut ops = vec![Op::Read, Op::Send, Op::ListMembers, Op::AddMember, Op::Leave];
-        ops.extend(ROLES.map(Op::RemoveMember));
+        let mut ops = vec![Op::Read, Op::Send, Op::ListMembers, Op::Leave, Op::RemoveMember(None)];
+        for held in Role::ALL {
+            ops.extend([Op::AddMembers(held), Op::RemoveMember(Some(held))]);
+            ops.extend(Role::ALL.map(|given| Op::SetRole(held, given)));
+        }
         ops
     }
 
     /// The rules once more, as a list of all that is allowed, in the words of the product.
-    fn is_allowed(kind: Kind, role: Option<Role>, op: Op) -> bool {
-        let is_member = role.is_some();
-        let may: &[Op] = match kind {
+    fn is_allowed(kind: Kind, who: Caller, op: Op) -> bool {
+        use Role::{Member, Moderator, Owner, Reader};
+        // Whoever leads decides who is in it, except over another who leads; moderators keep order
+        // among the others.
+        let over = |below: &[Role]| {
+            let mut ops = vec![Op::RemoveMember(None)];
+            for held in below {
+                ops.extend([Op::AddMembers(*held), Op::RemoveMember(Some(*held))]);
+                ops.extend(below.iter().map(|given| Op::SetRole(*held, *given)));
+            }
+            ops
+        };
+        let (read, write, list) = (vec![Op::Read], vec![Op::Send], vec![Op::ListMembers]);
+        let (leave, none) = (vec![Op::Leave], Vec::new());
+        let give_away: Vec<Op> =
+            [Moderator, Member, Reader].map(|held| Op::SetRole(held, Owner)).to_vec();
+        let may: Vec<Op> = match (kind, who) {
+            (_, Caller::Stranger) | (Kind::Personal, Caller::Service) => none,
             // Their own log is theirs to read.
-            Kind::Personal if is_member => &[Op::Read],
+            (Kind::Personal, Caller::In(_)) => read,
             // Two people talk; nobody comes or goes.
-            Kind::Direct if is_member => &[Op::Read, Op::Send, Op::ListMembers],
-            // Whoever leads a group decides who is in it, except over another who leads.
-            Kind::Group if role == Some(Role::Owner) => &[
-                Op::Read,
-                Op::Send,
-                Op::ListMembers,
-                Op::Leave,
-                Op::AddMember,
-                Op::RemoveMember(None),
-                Op::RemoveMember(Some(Role::Member)),
-            ],
-            Kind::Group if is_member => &[Op::Read, Op::Send, Op::ListMembers, Op::Leave],
-            Kind::Personal | Kind::Direct | Kind::Group => &[],
+            (Kind::Direct, Caller::In(Reader)) => [read, list].concat(),
+            (Kind::Direct, Caller::In(_) | Caller::Service) => [read, write, list].concat(),
+            // The backend decides about everybody.
+            (Kind::Group | Kind::Broadcast, Caller::Service) => {
+                [read, write, list, over(&[Moderator, Member, Reader]), give_away]
+                    .concat()
+                    .into_iter()
+                    .chain([Op::RemoveMember(Some(Owner))])
+                    .collect()
+            }
+            (Kind::Group | Kind::Broadcast, Caller::In(Owner)) => {
+                [read, write, list, leave, over(&[Moderator, Member, Reader]), give_away].concat()
+            }
+            (Kind::Group | Kind::Broadcast, Caller::In(Moderator)) => {
+                [read, write, list, leave, over(&[Member, Reader])].concat()
+            }
+            (Kind::Group, Caller::In(Member)) => [read, write, list, leave].concat(),
+            (Kind::Group, Caller::In(Reader)) => [read, list, leave].concat(),
+            // Who reads along is nobody's business but of those who lead.
+            (Kind::Broadcast, Caller::In(Member)) => [read, write, leave].concat(),
+            (Kind::Broadcast, Caller::In(Reader)) => [read, leave].concat(),
         };
         may.contains(&op)
     }
 
     #[test]
     fn the_table_allows_what_the_product_says_and_nothing_else() {
-        for kind in [Kind::Direct, Kind::Group, Kind::Personal] {
-            for role in ROLES {
+        for kind in KINDS {
+            for who in callers() {
                 for op in ops() {
-                    let allowed = authorise(kind, role, op);
-                    let expected = is_allowed(kind, role, op);
-                    assert_eq!(allowed.is_ok(), expected, "{kind:?} {role:?} {op:?}: {allowed:?}");
+                    let allowed = authorise(kind, who, op);
+                    let expected = is_allowed(kind, who, op);
+                    assert_eq!(allowed.is_ok(), expected, "{kind:?} {who:?} {op:?}: {allowed:?}");
                 }
             }
         }
@@ -204,10 +359,10 @@ mod tests {
 
     #[test]
     fn kinds_and_roles_come_back_and_unknown_numbers_do_not() {
-        for kind in [Kind::Direct, Kind::Group, Kind::Personal] {
+        for kind in KINDS {
             assert_eq!(Kind::from_wire(kind.to_wire() as i32), Some(kind));
         }
-        for role in [Role::Owner, Role::Member] {
+        for role in Role::ALL {
             assert_eq!(Role::from_wire(role.to_wire() as i32), Some(role));
         }
         for foreign in [i32::MIN, -1, 0, 99] {
@@ -217,9 +372,10 @@ mod tests {
 
     #[test]
     fn a_stranger_learns_nothing_from_the_reason() {
-        for kind in [Kind::Direct, Kind::Group, Kind::Personal] {
+        for kind in KINDS {
             for op in ops() {
-                assert_eq!(authorise(kind, None, op), Err(Denied::Stranger), "{kind:?} {op:?}");
+                let denied = authorise(kind, Caller::Stranger, op);
+                assert_eq!(denied, Err(Denied::Stranger), "{kind:?} {op:?}");
             }
         }
     }

@@ -5,8 +5,10 @@ use damso_proto::wire;
 use damso_proto::wire::EventKind;
 use damso_proto::wire::event::Content;
 use damso_proto::wire::system::{
-    ChannelAdded, ChannelRemoved, Created, MemberLeft, MemberRemoved, MembersAdded, What,
+    ChannelAdded, ChannelRemoved, Created, MemberLeft, MemberRemoved, MembersAdded, RoleSet, What,
 };
+
+use crate::model::rights::Role;
 
 /// The first event of a channel: who made it, and who is in it from the start.
 pub fn created(by: UserNo, members: &[UserNo]) -> wire::Event {
@@ -31,9 +33,21 @@ pub fn member_left(member: UserNo) -> wire::Event {
     event(EventKind::System, member, What::MemberLeft(MemberLeft { member: member.get() }))
 }
 
-/// In a person's own log: they are in `channel` and see it from `from` on.
-pub fn channel_added(channel: ChannelNo, from: Seq) -> wire::Event {
-    let what = ChannelAdded { channel: channel.get(), from: from.get() };
+/// A person was given a role: in their own log, in a channel whose log does not tell it.
+pub fn role_set(by: UserNo, member: UserNo, role: Role, own: Option<ChannelNo>) -> wire::Event {
+    let (kind, channel) = match own {
+        None => (EventKind::System, 0),
+        Some(channel) => (EventKind::Personal, channel.get()),
+    };
+    let (who, member, role) = (by.get(), member.get(), role.to_wire().into());
+    let sender = if own.is_none() { by } else { UserNo::default() };
+    event(kind, sender, What::RoleSet(RoleSet { by: who, member, role, channel }))
+}
+
+/// In a person's own log: they are in `channel`, which had come up to `head` then, and see it from
+/// `from` on.
+pub fn channel_added(channel: ChannelNo, from: Seq, head: Seq) -> wire::Event {
+    let what = ChannelAdded { channel: channel.get(), from: from.get(), head: head.get() };
     event(EventKind::Personal, UserNo::default(), What::ChannelAdded(what))
 }
 

@@ -10,29 +10,30 @@ use super::refusal::Refusal;
 use crate::delivery::Work;
 use crate::model::body::BodyHash;
 use crate::model::deadline::Deadline;
-use crate::model::draft::{GroupDraft, Invalid};
-use crate::model::limits;
+use crate::model::draft::{ChannelDraft, Invalid};
+use crate::model::{limits, rights};
 use crate::runtime::route::Route;
-use crate::store::directory::{Command, Directory, DirectoryError, Done, Membership};
+use crate::store::directory::{Command, Directory, DirectoryError, Done, Membership, NewChannel};
 use crate::store::log::{Head, NewKey};
 
-/// Makes a group with the caller as owner; answered when every shard and every member's
-/// own log knows it. The same key again finds the same group.
+/// Makes a group or a broadcast with the caller as owner; answered when every shard and every member's
+/// own log knows it. The same key again finds the same channel.
 ///
 /// # Errors
 /// [`crate::delivery::Refusal::NotFound`] where a member does not exist; faults of name,
 /// number of members and key.
-pub(super) async fn create_group(
+pub(super) async fn create(
     actor: Actor,
     from: Envelope,
-    ask: wire::CreateGroup,
+    ask: wire::CreateChannel,
     floors: &Floors,
 ) -> Result<wire::ChannelInfo, Refusal> {
-    let draft = GroupDraft::check(&ask)?;
+    let draft = ChannelDraft::check(&ask)?;
     let key = key::check(actor.user, from.key, draft.body, floors.clock.unix_ms())?;
     let done = decide(key, from.deadline, floors, move |directory, command| {
         let members = users_of(directory, &draft.uids)?;
-        directory.create_group(command, &draft.name, &members)
+        let new = NewChannel { kind: draft.kind, name: &draft.name };
+        directory.create_channel(command, &new, &members)
     });
     settled_info(actor, from.route, done.await?, floors).await
 }
@@ -53,7 +54,7 @@ pub(super) async fn open_direct(
     let done = decide(key, from.deadline, floors, move |directory, command| {
         let peer = users_of(directory, &[uid])?;
         let peer = peer.first().copied().ok_or(DirectoryError::NoUser(UserNo::default()))?;
-        directory.open_direct(command, peer)
+        directory.open_direct(command, actor.user, peer)
     });
     settled_info(actor, from.route, done.await?, floors).await
 }
@@ -101,6 +102,7 @@ pub(super) fn info(row: &Membership, head: &Head) -> wire::ChannelInfo {
         peer: row.peer.unwrap_or_default().get(),
         name: row.name.clone(),
         version: row.version,
+        members: row.members,
     }
 }
 
@@ -146,10 +148,13 @@ async fn settled_info(
 
 pub(super) fn command_of(key: NewKey, floors: &Floors) -> Command {
     let NewKey { user, key, body } = key;
-    Command { user, key, body, now_ms: floors.clock.unix_ms() }
+    Command { by: rights::Actor::User(user), key, body, now_ms: floors.clock.unix_ms() }
 }
 
-fn users_of(directory: &dyn Directory, uids: &[Uid]) -> Result<Vec<UserNo>, DirectoryError> {
+pub(super) fn users_of(
+    directory: &dyn Directory,
+    uids: &[Uid],
+) -> Result<Vec<UserNo>, DirectoryError> {
     let found = directory.users_by_uid(uids)?;
     let find = |uid: &Uid| found.iter().find(|user| user.uid == *uid).map(|user| user.number);
     let missing = DirectoryError::NoUser(UserNo::default());

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use super::refusal::Refusal;
 use crate::delivery::{Delivery, Membership, Outcome, Work};
 use crate::model::deadline::Deadline;
-use crate::model::rights::{self, Op};
+use crate::model::rights::{self, Caller, Op};
 use crate::runtime::clock::Clock;
 use crate::runtime::door::Door;
 use crate::runtime::route::Route;
@@ -121,8 +121,8 @@ impl Floors {
     ) -> Result<Membership, Refusal> {
         let delivery = self.delivery.borrow();
         let membership = delivery.membership(actor.user, channel).ok_or(Refusal::not_found())?;
-        rights::authorise(membership.kind, Some(membership.role), op)
-            .map_err(|_| Refusal::not_found())?;
+        rights::authorise(membership.kind, Caller::In(membership.role), op)
+            .map_err(Refusal::denied)?;
         Ok(membership)
     }
 }

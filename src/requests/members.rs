@@ -1,40 +1,40 @@
-//! Members of a group: add, remove, leave, list. All idempotent.
+//! Members of a channel: add, remove, give a role, leave, list. All idempotent.
 
-use damso_proto::id::{ChannelNo, Uid, UserNo};
+use damso_proto::id::{ChannelNo, UserNo};
 use damso_proto::wire;
 
-use super::channels::command_of;
+use super::channels::{command_of, users_of};
 use super::envelope::Envelope;
 use super::floors::{Actor, Floors};
 use super::key;
 use super::refusal::Refusal;
-use crate::delivery::{Answer, Change, ChangeKind, Work};
+use crate::delivery::{self, Answer, Change, ChangeKind, Work};
 use crate::model::body::BodyHash;
 use crate::model::deadline::Deadline;
-use crate::model::draft::Invalid;
+use crate::model::draft::{Invalid, MembersDraft};
 use crate::model::limits;
-use crate::model::rights::Op;
+use crate::model::rights::{self, Op, Role};
+use crate::store::directory::Joining;
 
-/// Adds a person; answered when every shard knows it.
+/// Adds people; answered when every shard knows it.
 ///
 /// # Errors
-/// [`crate::delivery::Refusal::NotFound`] where channel or person is absent *or* the
-/// caller may not add; the key's faults.
+/// [`crate::delivery::Refusal::NotFound`] where the channel or a person is absent *or* the channel
+/// is not the caller's; [`crate::delivery::Refusal::NotAllowed`] where their role does not allow
+/// it; the draft's and the key's own faults.
 pub(super) async fn add(
     actor: Actor,
     from: Envelope,
-    ask: wire::AddMember,
+    ask: wire::AddMembers,
     floors: &Floors,
 ) -> Result<wire::Done, Refusal> {
-    let channel = ChannelNo::new(ask.channel);
-    floors.may(actor, channel, Op::AddMember)?;
-    let uid = Uid::parse(&ask.uid).ok_or(Invalid::Value { field: "uid" })?;
-    let body = BodyHash::of("add_member", &[&ask.channel.to_be_bytes(), ask.uid.as_bytes()]);
+    let MembersDraft { channel, uids, role, sight, body } = MembersDraft::check(&ask)?;
+    // The least that can be meant; the owner knows what it is.
+    floors.may(actor, channel, Op::AddMembers(role.unwrap_or(Role::Reader)))?;
     let directory = floors.directory.clone();
-    let found =
-        floors.behind_door(Deadline::NONE, move || directory.users_by_uid(&[uid])).await??;
-    let user = found.first().ok_or(Refusal::not_found())?.number;
-    change(actor, from, channel, ChangeKind::Add(user), body, floors).await
+    let users = floors.behind_door(Deadline::NONE, move || users_of(&*directory, &uids)).await??;
+    let what = ChangeKind::Add(Joining { users, role, sight });
+    change(actor, from, channel, what, body, floors).await
 }
 
 /// Removes a person. After the answer nothing newer reaches them.
@@ -50,13 +50,39 @@ pub(super) async fn remove(
     let channel = ChannelNo::new(ask.channel);
     // Whom it concerns is known to the owner alone, which asks again.
     floors.may(actor, channel, Op::RemoveMember(None))?;
-    let what = ChangeKind::Remove(UserNo::new(ask.user));
+    let user = UserNo::new(ask.user);
+    if user == actor.user {
+        // One leaves, or stays.
+        return Err(delivery::Refusal::NotAllowed.into());
+    }
     let fields: [&[u8]; 2] = [&ask.channel.to_be_bytes(), &ask.user.to_be_bytes()];
     let body = BodyHash::of("remove_member", &fields);
+    change(actor, from, channel, ChangeKind::Remove(user), body, floors).await
+}
+
+/// Gives another member a role.
+///
+/// # Errors
+/// As [`add`].
+pub(super) async fn set_role(
+    actor: Actor,
+    from: Envelope,
+    ask: wire::SetRole,
+    floors: &Floors,
+) -> Result<wire::Done, Refusal> {
+    let channel = ChannelNo::new(ask.channel);
+    let role = Role::from_wire(ask.role).ok_or(Invalid::Value { field: "role" })?;
+    // As above: what they are now is known to the owner alone.
+    floors.may(actor, channel, Op::SetRole(Role::Reader, role))?;
+    let fields: [&[u8]; 3] =
+        [&ask.channel.to_be_bytes(), &ask.user.to_be_bytes(), &ask.role.to_be_bytes()];
+    let body = BodyHash::of("set_role", &fields);
+    let what = ChangeKind::SetRole(UserNo::new(ask.user), role);
     change(actor, from, channel, what, body, floors).await
 }
 
-/// Leaves a group. The same key again is answered as at first, though the caller has left.
+/// Leaves a group or a broadcast. The same key again is answered as at first, though the caller has
+/// left.
 ///
 /// # Errors
 /// As [`add`]; a channel that the caller already left looks absent.
@@ -75,13 +101,14 @@ pub(super) async fn leave(
             floors.behind_door(Deadline::NONE, move || directory.answered(&command)).await??;
         return known.map(|done| wire::Done { seq: done.seq.get() }).ok_or(refusal);
     }
-    change(actor, from, channel, ChangeKind::Leave, body, floors).await
+    change(actor, from, channel, ChangeKind::Remove(actor.user), body, floors).await
 }
 
 /// A page of members by rising number.
 ///
 /// # Errors
-/// [`crate::delivery::Refusal::NotFound`] where the channel is absent or not the caller's.
+/// [`crate::delivery::Refusal::NotFound`] where the channel is absent or not the caller's;
+/// [`crate::delivery::Refusal::NotAllowed`] where their role does not allow it.
 pub(super) async fn list(
     actor: Actor,
     ask: wire::ListMembers,
@@ -118,7 +145,8 @@ async fn change(
 ) -> Result<wire::Done, Refusal> {
     let key = key::check(actor.user, from.key, body, floors.clock.unix_ms())?;
     let Envelope { route, deadline, .. } = from;
-    let work = Work::Change(Change { by: actor.user, what, key, route, deadline });
+    let by = rights::Actor::User(actor.user);
+    let work = Work::Change(Change { by, what, key, route, deadline });
     match floors.command(route, channel, work).await? {
         Answer::Done(seq) | Answer::Sent { seq, .. } => Ok(wire::Done { seq: seq.get() }),
     }

@@ -3,6 +3,7 @@
 use crate::delivery;
 use crate::model::draft::Invalid;
 use crate::model::limits;
+use crate::model::rights::Denied;
 use crate::store::directory::DirectoryError;
 use crate::store::log::StoreError;
 
@@ -39,6 +40,11 @@ impl Refusal {
     /// Absent, or not the caller's to see.
     pub(super) const fn not_found() -> Self {
         Self::Delivery(delivery::Refusal::NotFound)
+    }
+
+    /// What a rule that denies means to whoever asked: a stranger must not learn that it is there.
+    pub(super) const fn denied(denied: Denied) -> Self {
+        Self::Delivery(delivery::Refusal::of_denied(denied))
     }
 
     /// The caller's deadline passed before the work began.

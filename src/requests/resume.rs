@@ -72,21 +72,19 @@ pub struct Visible {
     pub live: Seq,
 }
 
-/// Reads what a person is in, for their home shard.
+/// Reads what a person is in, for their home shard, each with the channel's version.
 ///
 /// # Errors
 /// [`Refusal::Directory`]: retry is safe.
-pub async fn memberships(actor: Actor, floors: &Floors) -> Result<Vec<Membership>, Refusal> {
+pub async fn memberships(actor: Actor, floors: &Floors) -> Result<Vec<(Membership, u64)>, Refusal> {
     let directory = floors.directory.clone();
     let rows =
         floors.behind_door(Deadline::NONE, move || all_memberships(&*directory, actor)).await??;
-    // Kept while the person is here: collecting would keep the memory of the longer rows, too.
-    let mut memberships = Vec::with_capacity(rows.len());
-    memberships.extend(rows.into_iter().map(|row| {
-        let directory::Membership { channel, from, kind, role, .. } = row;
-        Membership { channel, from, kind, role }
-    }));
-    Ok(memberships)
+    let membership = |row: directory::Membership| {
+        let directory::Membership { channel, from, kind, role, version, .. } = row;
+        (Membership { channel, from, kind, role }, version)
+    };
+    Ok(rows.into_iter().map(membership).collect())
 }
 
 /// Compares cursors with committed heads, for what a connection entered with.

@@ -29,11 +29,12 @@ pub const fn row(asked: &Asked) -> Option<Row> {
         Asked::Send(_) => ("send", true, 1),
         Asked::ReadHistory(_) => ("read_history", false, 4),
         Asked::ReadOutcome(_) => ("read_outcome", false, 2),
-        Asked::CreateGroup(_) => ("create_group", true, 20),
+        Asked::CreateChannel(_) => ("create_channel", true, 20),
         Asked::OpenDirect(_) => ("open_direct", true, 10),
         Asked::ListChannels(_) => ("list_channels", false, 4),
-        Asked::AddMember(_) => ("add_member", true, 10),
+        Asked::AddMembers(_) => ("add_members", true, 10),
         Asked::RemoveMember(_) => ("remove_member", true, 10),
+        Asked::SetRole(_) => ("set_role", true, 10),
         Asked::LeaveChannel(_) => ("leave_channel", true, 10),
         Asked::ListMembers(_) => ("list_members", false, 4),
         Asked::FindPeople(_) => ("find_people", false, 2),
@@ -65,8 +66,8 @@ pub async fn handle(
         Asked::ReadOutcome(wire::ReadOutcome { keys }) => {
             Reply::Outcomes(outcome::outcomes(actor, keys, deadline, floors).await?)
         }
-        Asked::CreateGroup(ask) => {
-            Reply::Channel(channels::create_group(actor, from, ask, floors).await?)
+        Asked::CreateChannel(ask) => {
+            Reply::Channel(channels::create(actor, from, ask, floors).await?)
         }
         Asked::OpenDirect(ask) => {
             Reply::Channel(channels::open_direct(actor, from, ask, floors).await?)
@@ -74,8 +75,9 @@ pub async fn handle(
         Asked::ListChannels(ask) => {
             Reply::ChannelList(channels::list(actor, ask, deadline, floors).await?)
         }
-        Asked::AddMember(ask) => Reply::Done(members::add(actor, from, ask, floors).await?),
+        Asked::AddMembers(ask) => Reply::Done(members::add(actor, from, ask, floors).await?),
         Asked::RemoveMember(ask) => Reply::Done(members::remove(actor, from, ask, floors).await?),
+        Asked::SetRole(ask) => Reply::Done(members::set_role(actor, from, ask, floors).await?),
         Asked::LeaveChannel(ask) => Reply::Done(members::leave(actor, from, ask, floors).await?),
         Asked::ListMembers(ask) => {
             Reply::MemberList(members::list(actor, ask, deadline, floors).await?)

@@ -83,13 +83,13 @@ fn is_late<T>(outcome: &Result<T, Refusal>) -> bool {
 fn no_handler_begins_after_the_deadline() {
     let scene = Scene::new(Door::inline());
     let channel = ChannelNo::self_of(scene.actor.user).get();
-    let make = wire::CreateGroup { name: "g".to_owned(), uids: Vec::new() };
+    let make = wire::CreateChannel { name: "g".to_owned(), uids: Vec::new(), ..Default::default() };
     for asked in [
         Asked::ReadHistory(wire::ReadHistory { channel, ..Default::default() }),
         Asked::ReadOutcome(wire::ReadOutcome::default()),
         Asked::ListChannels(wire::ListChannels::default()),
         Asked::FindPeople(wire::FindPeople::default()),
-        Asked::CreateGroup(make),
+        Asked::CreateChannel(make),
     ] {
         let late = scene.answer(true, asked.clone());
         assert!(is_late(&late), "{asked:?}: {late:?}");

@@ -103,6 +103,7 @@ impl Metrics {
     pub(super) fn refused(&self, refusal: &delivery::Refusal) {
         let reason = match refusal {
             delivery::Refusal::NotFound => "not_found",
+            delivery::Refusal::NotAllowed => "not_allowed",
             delivery::Refusal::KeyReused => "key_reused",
             delivery::Refusal::Invalid(_) => "invalid",
             delivery::Refusal::Limit(_) => "limit",

@@ -67,6 +67,7 @@ pub(super) fn refusal(refusal: &Refusal) -> Kind {
 pub(super) fn delivered(refusal: &delivery::Refusal) -> Kind {
     let (code, field, after) = match refusal {
         delivery::Refusal::NotFound => (Code::NotFound, "", Duration::ZERO),
+        delivery::Refusal::NotAllowed => (Code::NotAllowed, "", Duration::ZERO),
         delivery::Refusal::KeyReused => (Code::KeyReused, "", Duration::ZERO),
         delivery::Refusal::Invalid(invalid) => (code_of(*invalid), invalid.field(), Duration::ZERO),
         delivery::Refusal::Limit(_) => (Code::LimitReached, "", Duration::ZERO),

@@ -21,8 +21,12 @@ const CHANGES: usize = 6;
 const PENDING: u64 = 256;
 
 fn make(alice: &mut Raw) -> u64 {
-    let ask = wire::CreateGroup { name: "g".to_owned(), uids: vec!["bob".to_owned()] };
-    match alice.ask(Ask::CreateGroup(ask)).0 {
+    let ask = wire::CreateChannel {
+        name: "g".to_owned(),
+        uids: vec!["bob".to_owned()],
+        ..Default::default()
+    };
+    match alice.ask(Ask::CreateChannel(ask)).0 {
         Said::Channel(info) => info.channel,
         other => panic!("expected a channel, heard {other:?}"),
     }
@@ -45,8 +49,8 @@ fn meanwhile(alice: &mut Raw, channel: u64, bob: u64) -> (Vec<u64>, BTreeSet<u64
         let out = seq(alice, Ask::RemoveMember(remove));
         seq(alice, text(channel, "not for bob"));
         groups.push(make(alice));
-        let add = wire::AddMember { channel, uid: "bob".to_owned() };
-        let back = seq(alice, Ask::AddMember(add));
+        let add = wire::AddMembers { channel, uids: vec!["bob".to_owned()], ..Default::default() };
+        let back = seq(alice, Ask::AddMembers(add));
         hidden.extend(out + 1..back);
         seq(alice, text(channel, "for bob"));
     }

@@ -11,7 +11,11 @@ use super::server::Local;
 
 fn group(raw: &mut Raw, name: &str, uids: &[&str]) -> wire::ChannelInfo {
     let uids = uids.iter().map(|uid| (*uid).to_owned()).collect();
-    let ask = Ask::CreateGroup(wire::CreateGroup { name: name.to_owned(), uids });
+    let ask = Ask::CreateChannel(wire::CreateChannel {
+        name: name.to_owned(),
+        uids,
+        ..Default::default()
+    });
     match raw.ask(ask).0 {
         Said::Channel(info) => info,
         other => panic!("expected a channel, heard {other:?}"),

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use damso_client::{Client, Seq, Snapshot, State, Uid, UserNo};
+use damso_client::{Admission, Client, Seq, Snapshot, State, Uid, UserNo};
 use damso_loadtest::checker::ReceiverNo;
 
 use super::crash_fleet::connect;
@@ -78,7 +78,13 @@ async fn keep(keeper: &str, guest: &str, over: &AtomicBool) -> Kept {
         }
         let done = match kept.is_in {
             true => patiently(&client, client.remove_member(channel, guest)).await,
-            false => patiently(&client, client.add_member(channel, &uid)).await,
+            false => {
+                patiently(
+                    &client,
+                    client.add_members(channel, std::slice::from_ref(&uid), Admission::default()),
+                )
+                .await
+            }
         };
         match done {
             Ok(seq) => kept.acknowledged(seq),

@@ -23,7 +23,11 @@ const ADD: u64 = 104;
 const AGAIN: u64 = 105;
 
 fn make(name: &str) -> Ask {
-    Ask::CreateGroup(wire::CreateGroup { name: name.to_owned(), uids: Vec::new() })
+    Ask::CreateChannel(wire::CreateChannel {
+        name: name.to_owned(),
+        uids: Vec::new(),
+        ..Default::default()
+    })
 }
 
 fn frame(id: u64, kind: Ask, key: Key, deadline_ms: u32) -> Vec<u8> {
@@ -37,7 +41,11 @@ fn flood(raw: &mut Raw, cold: u64, known: (u64, Key)) -> BTreeMap<u64, Said> {
     for id in 1..=CROWD {
         flight.extend(frame(id, make("crowd"), fresh_key(), 0));
     }
-    let add = Ask::AddMember(wire::AddMember { channel: cold, uid: "bob".to_owned() });
+    let add = Ask::AddMembers(wire::AddMembers {
+        channel: cold,
+        uids: vec!["bob".to_owned()],
+        ..Default::default()
+    });
     let list = Ask::ListChannels(wire::ListChannels::default());
     for (id, kind) in [(LIST, list), (MAKE, make("late")), (SEND, text(cold, "late")), (ADD, add)] {
         flight.extend(frame(id, kind, fresh_key(), 1));

@@ -57,8 +57,12 @@ impl Scene {
     fn new() -> Self {
         let server = Local::start(&["--shards", "2"]);
         let (mut witness, _) = Raw::log_in(&server.string("witness"), "w", Default::default());
-        let ask = wire::CreateGroup { name: "quiet".to_owned(), uids: Vec::new() };
-        let channel = match witness.ask(Ask::CreateGroup(ask)).0 {
+        let ask = wire::CreateChannel {
+            name: "quiet".to_owned(),
+            uids: Vec::new(),
+            ..Default::default()
+        };
+        let channel = match witness.ask(Ask::CreateChannel(ask)).0 {
             Said::Channel(info) => info.channel,
             other => panic!("expected a channel, heard {other:?}"),
         };
@@ -131,11 +135,19 @@ fn requests() -> Vec<(&'static str, Ask)> {
         ("Send", text(channel, "x")),
         ("ReadHistory", Ask::ReadHistory(wire::ReadHistory { channel, ..Default::default() })),
         ("ReadOutcome", Ask::ReadOutcome(wire::ReadOutcome::default())),
-        ("CreateGroup", Ask::CreateGroup(wire::CreateGroup::default())),
+        ("CreateChannel", Ask::CreateChannel(wire::CreateChannel::default())),
         ("OpenDirect", Ask::OpenDirect(wire::OpenDirect { uid: uid.clone() })),
         ("ListChannels", Ask::ListChannels(wire::ListChannels::default())),
-        ("AddMember", Ask::AddMember(wire::AddMember { channel, uid: uid.clone() })),
+        (
+            "AddMembers",
+            Ask::AddMembers(wire::AddMembers {
+                channel,
+                uids: vec![uid.clone()],
+                ..Default::default()
+            }),
+        ),
         ("RemoveMember", Ask::RemoveMember(wire::RemoveMember { channel, user: 9 })),
+        ("SetRole", Ask::SetRole(wire::SetRole { channel, user: 9, role: 2 })),
         ("LeaveChannel", Ask::LeaveChannel(wire::LeaveChannel { channel })),
         ("ListMembers", Ask::ListMembers(wire::ListMembers { channel, ..Default::default() })),
         ("FindPeople", Ask::FindPeople(wire::FindPeople { uids: vec![uid], ..Default::default() })),
@@ -146,7 +158,7 @@ fn requests() -> Vec<(&'static str, Ask)> {
 fn answer_to(name: &str) -> Then {
     match name {
         "ReadOutcome" | "ListChannels" | "FindPeople" => Then::GoesOn,
-        "CreateGroup" => Then::Refusal(Code::Invalid),
+        "CreateChannel" => Then::Refusal(Code::Invalid),
         _ => Then::Refusal(Code::NotFound),
     }
 }

@@ -19,7 +19,14 @@ const END_MAX: Duration = Duration::from_secs(25);
 
 fn group(raw: &mut Raw, uids: &[&str]) -> u64 {
     let uids = uids.iter().map(|uid| (*uid).to_owned()).collect();
-    match raw.ask(Ask::CreateGroup(wire::CreateGroup { name: "g".to_owned(), uids })).0 {
+    match raw
+        .ask(Ask::CreateChannel(wire::CreateChannel {
+            name: "g".to_owned(),
+            uids,
+            ..Default::default()
+        }))
+        .0
+    {
         Said::Channel(info) => info.channel,
         other => panic!("expected a channel, heard {other:?}"),
     }

@@ -19,7 +19,7 @@ fn open_direct(uid: &str) -> Ask {
 
 fn create(name: &str, uids: &[&str]) -> Ask {
     let uids = uids.iter().map(|uid| (*uid).to_owned()).collect();
-    Ask::CreateGroup(wire::CreateGroup { name: name.to_owned(), uids })
+    Ask::CreateChannel(wire::CreateChannel { name: name.to_owned(), uids, ..Default::default() })
 }
 
 fn info(answer: Said) -> wire::ChannelInfo {
@@ -110,7 +110,7 @@ fn a_repeated_key_makes_one_channel_and_its_people_hear_of_it_once() {
             _ => None,
         })
         .collect();
-    let added = wire::system::ChannelAdded { channel: first.channel, from: 1 };
+    let added = wire::system::ChannelAdded { channel: first.channel, from: 1, head: 1 };
     let what = Some(What::ChannelAdded(added));
     assert_eq!(told, [Content::System(wire::System { what })]);
 }

@@ -96,7 +96,11 @@ fn ask_all(raw: &mut Raw, asks: impl IntoIterator<Item = Ask>) -> Vec<Said> {
 fn groups(raw: &mut Raw, count: usize, uid: &str) -> Vec<u64> {
     let uids = vec![uid.to_owned()];
     let ask = |number| {
-        Ask::CreateGroup(wire::CreateGroup { name: format!("group {number}"), uids: uids.clone() })
+        Ask::CreateChannel(wire::CreateChannel {
+            name: format!("group {number}"),
+            uids: uids.clone(),
+            ..Default::default()
+        })
     };
     let made = ask_all(raw, (0..count).map(ask)).into_iter().map(|answer| match answer {
         Said::Channel(info) => info.channel,

@@ -7,6 +7,7 @@ use std::thread;
 use damso_proto::code::Code;
 use damso_proto::id::{ChannelNo, UserNo};
 use damso_proto::wire;
+use damso_proto::wire::ChannelKind;
 use damso_proto::wire::client_frame::Kind as Ask;
 use damso_proto::wire::event::Content;
 use damso_proto::wire::server_frame::Kind as Said;
@@ -17,6 +18,8 @@ use super::server::Local;
 
 /// Removals while others send.
 const REMOVALS: usize = 50;
+/// What Alice says before the last removal.
+const FAREWELL: &str = "farewell";
 /// Sends that one sender has in flight.
 const IN_FLIGHT: usize = 16;
 
@@ -28,15 +31,20 @@ fn number(heard: &[Said]) -> UserNo {
 }
 
 fn group(raw: &mut Raw, uids: &[&str]) -> u64 {
+    make(raw, ChannelKind::Group, uids)
+}
+
+fn make(raw: &mut Raw, kind: ChannelKind, uids: &[&str]) -> u64 {
     let uids = uids.iter().map(|uid| (*uid).to_owned()).collect();
-    match raw.ask(Ask::CreateGroup(wire::CreateGroup { name: "g".to_owned(), uids })).0 {
+    let (name, kind) = ("g".to_owned(), kind.into());
+    match raw.ask(Ask::CreateChannel(wire::CreateChannel { name, uids, kind })).0 {
         Said::Channel(info) => info.channel,
         other => panic!("expected a channel, heard {other:?}"),
     }
 }
 
 fn add(channel: u64, uid: &str) -> Ask {
-    Ask::AddMember(wire::AddMember { channel, uid: uid.to_owned() })
+    Ask::AddMembers(wire::AddMembers { channel, uids: vec![uid.to_owned()], ..Default::default() })
 }
 
 fn remove(channel: u64, user: UserNo) -> Ask {
@@ -61,6 +69,11 @@ fn done((answer, events): (Said, Vec<wire::Event>)) -> (u64, Vec<wire::Event>) {
 
 fn is_not_found(answer: &Said) -> bool {
     let code = Code::NotFound.number();
+    matches!(answer, Said::Refusal(refusal) if refusal.code == code)
+}
+
+fn is_not_allowed(answer: &Said) -> bool {
+    let code = Code::NotAllowed.number();
     matches!(answer, Said::Refusal(refusal) if refusal.code == code)
 }
 
@@ -132,7 +145,7 @@ type Spans = Vec<(u64, u64)>;
 fn come_and_go(
     alice: &mut Raw,
     carol: &mut Raw,
-    channel: u64,
+    (channel, kind): (u64, ChannelKind),
     user: UserNo,
 ) -> (Spans, Vec<wire::Event>) {
     let (mut spans, mut heard, mut from) = (Vec::new(), Vec::new(), 1);
@@ -150,31 +163,52 @@ fn come_and_go(
         let newest = heard.iter().filter(|event| event.channel == channel).map(|event| event.seq);
         assert!(newest.max() <= Some(to), "round {round}: something came after {to}");
         (from, _) = done(alice.ask(add(channel, "carol")));
+        // In a broadcast no event tells it: hers is the one that comes next.
+        from += u64::from(kind == ChannelKind::Broadcast);
         let (page, before) = carol.ask(history(channel));
         heard.extend(before);
         let Said::Page(page) = page else { panic!("round {round}: {page:?}") };
         assert_eq!(page.floor, from, "round {round}: she reads from her new join on");
         assert!(page.rows.iter().flat_map(|row| &row.event).all(|event| event.seq >= from));
     }
+    // So that no earlier removal was told at the same place.
+    assert!(matches!(alice.ask(text(channel, FAREWELL)).0, Said::Ack(_)));
     let (last, _) = done(alice.ask(remove(channel, user)));
     spans.push((from, last));
     (spans, heard)
 }
 
 #[test]
-fn nothing_reaches_a_removed_person_and_nobody_else_loses_anything() {
+fn nothing_reaches_who_is_removed_from_a_group_and_nobody_else_loses_anything() {
+    removals_while_others_send(ChannelKind::Group);
+}
+
+#[test]
+fn nothing_reaches_who_is_removed_from_a_broadcast_and_nobody_else_loses_anything() {
+    removals_while_others_send(ChannelKind::Broadcast);
+}
+
+fn removals_while_others_send(kind: ChannelKind) {
     let server = Local::start(&["--shards", "2"]);
     let (mut alice, _) = Raw::log_in(&server.string("alice"), "a", Default::default());
-    let (bob, _) = Raw::log_in(&server.string("bob"), "b", Default::default());
-    let (dave, _) = Raw::log_in(&server.string("dave"), "d", Default::default());
+    let (bob, heard) = Raw::log_in(&server.string("bob"), "b", Default::default());
+    let bob_no = number(&heard);
+    let (dave, heard) = Raw::log_in(&server.string("dave"), "d", Default::default());
+    let dave_no = number(&heard);
     let (mut carol, heard) = Raw::log_in(&server.string("carol"), "c", Default::default());
     let user = number(&heard);
-    let channel = group(&mut alice, &["bob", "carol", "dave"]);
+    let channel = make(&mut alice, kind, &["bob", "carol", "dave"]);
+    if kind == ChannelKind::Broadcast {
+        for writer in [bob_no, dave_no] {
+            let (user, role) = (writer.get(), wire::Role::Member.into());
+            done(alice.ask(Ask::SetRole(wire::SetRole { channel, user, role })));
+        }
+    }
     let aside = group(&mut alice, &["carol"]);
     let stop = AtomicBool::new(false);
     let (spans, mut heard, sent) = thread::scope(|scope| {
         let senders = [bob, dave].map(|raw| scope.spawn(|| send_until(raw, channel, &stop)));
-        let (spans, heard) = come_and_go(&mut alice, &mut carol, channel, user);
+        let (spans, heard) = come_and_go(&mut alice, &mut carol, (channel, kind), user);
         stop.store(true, Ordering::Relaxed);
         (spans, heard, senders.map(|sender| sender.join().expect("a sender")))
     });
@@ -187,8 +221,7 @@ fn nothing_reaches_a_removed_person_and_nobody_else_loses_anything() {
         let event = carol.event();
         let is_last = match what(&event) {
             Some(What::ChannelRemoved(removed)) => removed.to == last,
-            None => event.channel == aside,
-            Some(_) => event.channel == channel,
+            _ => true,
         };
         missing.retain(|(channel, seq)| {
             !is_last || *channel != event.channel || seq.is_some_and(|seq| seq != event.seq)
@@ -220,7 +253,7 @@ fn nothing_reaches_a_removed_person_and_nobody_else_loses_anything() {
         let events = sender.hear_to(channel, last.expect("fifty removals"));
         assert!(events.is_sorted_by(|one, next| one.seq + 1 == next.seq && one.id < next.id));
         let texts = events.iter().filter_map(|event| match &event.content {
-            Some(Content::Text(text)) => Some((&event.seq, text)),
+            Some(Content::Text(text)) if text != FAREWELL => Some((&event.seq, text)),
             _ => None,
         });
         assert!(texts.eq(&bodies), "all of it, by all");
@@ -304,11 +337,11 @@ fn a_group_whose_owner_leaves_goes_to_who_has_been_in_it_longest() {
     let channel = group(&mut alice, &[]);
     done(alice.ask(add(channel, "bob")));
     done(alice.ask(add(channel, "carol")));
-    assert!(is_not_found(&bob.ask(add(channel, "carol")).0), "bob is no owner yet");
-    assert!(is_not_found(&alice.ask(remove(channel, alice_no)).0), "an owner leaves, or stays");
+    assert!(is_not_allowed(&bob.ask(add(channel, "carol")).0), "bob is no owner yet");
+    assert!(is_not_allowed(&alice.ask(remove(channel, alice_no)).0), "an owner leaves, or stays");
     done(alice.ask(leave(channel)));
     done(bob.ask(add(channel, "alice")));
-    assert!(is_not_found(&carol.ask(remove(channel, alice_no)).0), "carol is no owner");
+    assert!(is_not_allowed(&carol.ask(remove(channel, alice_no)).0), "carol is no owner");
     let ask = wire::ListMembers { channel, ..Default::default() };
     let Said::MemberList(list) = carol.ask(Ask::ListMembers(ask)).0 else { panic!("a list") };
     let owners: Vec<_> = list

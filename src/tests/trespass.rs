@@ -41,8 +41,12 @@ impl Scene {
         drop(Raw::log_in(&server.string("bob"), "b", Default::default()));
         let (mallory, heard) = Raw::log_in(&server.string("mallory"), "m", Default::default());
         let mallory_no = user_of(&heard);
-        let ask = wire::CreateGroup { name: "secret".to_owned(), uids: vec!["bob".to_owned()] };
-        let group = match alice.ask(Ask::CreateGroup(ask)).0 {
+        let ask = wire::CreateChannel {
+            name: "secret".to_owned(),
+            uids: vec!["bob".to_owned()],
+            ..Default::default()
+        };
+        let group = match alice.ask(Ask::CreateChannel(ask)).0 {
             Said::Channel(info) => info.channel,
             other => panic!("expected a channel, heard {other:?}"),
         };
@@ -57,8 +61,12 @@ fn about(channel: u64, user: UserNo) -> Vec<(&'static str, Ask)> {
     vec![
         ("Send", text(channel, "x")),
         ("ReadHistory", Ask::ReadHistory(wire::ReadHistory { channel, ..Default::default() })),
-        ("AddMember", Ask::AddMember(wire::AddMember { channel, uid })),
+        (
+            "AddMembers",
+            Ask::AddMembers(wire::AddMembers { channel, uids: vec![uid], ..Default::default() }),
+        ),
         ("RemoveMember", Ask::RemoveMember(wire::RemoveMember { channel, user })),
+        ("SetRole", Ask::SetRole(wire::SetRole { channel, user, role: 4 })),
         ("LeaveChannel", Ask::LeaveChannel(wire::LeaveChannel { channel })),
         ("ListMembers", Ask::ListMembers(wire::ListMembers { channel, ..Default::default() })),
     ]
@@ -93,11 +101,11 @@ fn what_is_forbidden_looks_exactly_like_what_is_not_there() {
 fn a_member_may_not_do_what_is_the_owners() {
     let scene = Scene::new();
     let (mut bob, _) = Raw::log_in(&scene.server.string("bob"), "b", Default::default());
-    let owner_only = ["AddMember", "RemoveMember"];
+    let owner_only = ["AddMembers", "RemoveMember", "SetRole"];
     let asks = about(scene.group, scene.alice_no);
     for (what, ask) in asks.into_iter().filter(|(what, _)| owner_only.contains(what)) {
         let refusal = bob.refusal(ask);
-        assert_eq!(Code::from_number(refusal.code), Some(Code::NotFound), "{what}");
+        assert_eq!(Code::from_number(refusal.code), Some(Code::NotAllowed), "{what}");
     }
 }
 
@@ -109,7 +117,7 @@ fn ones_own_log_is_for_reading() {
         match scene.mallory.ask(ask).0 {
             Said::Page(_) => assert_eq!(what, "ReadHistory"),
             Said::Refusal(refusal) => {
-                assert_eq!(Code::from_number(refusal.code), Some(Code::NotFound), "{what}");
+                assert_eq!(Code::from_number(refusal.code), Some(Code::NotAllowed), "{what}");
             }
             other => panic!("{what}: {other:?}"),
         }
@@ -168,10 +176,11 @@ fn neither_resume_nor_outcomes_tell_of_others() {
 fn what_changes_something_needs_a_key_of_this_week() {
     let mut scene = Scene::new();
     let uid = "alice".to_owned();
-    let group = wire::CreateGroup { name: "mine".to_owned(), uids: Vec::new() };
+    let group =
+        wire::CreateChannel { name: "mine".to_owned(), uids: Vec::new(), ..Default::default() };
     let mut asks = about(scene.group, scene.mallory_no);
     asks.retain(|(what, _)| !matches!(*what, "ReadHistory" | "ListMembers"));
-    asks.push(("CreateGroup", Ask::CreateGroup(group)));
+    asks.push(("CreateChannel", Ask::CreateChannel(group)));
     asks.push(("OpenDirect", Ask::OpenDirect(wire::OpenDirect { uid })));
     let aged = |ms: u64| Bytes::copy_from_slice(Key::new(ms, [9; 10]).as_bytes());
     let day = 24 * 3_600 * 1_000;
@@ -206,8 +215,9 @@ fn reply(channel: u64, reply_to: u64) -> Ask {
 fn nobody_answers_what_was_said_before_they_came() {
     let mut scene = Scene::new();
     let group = scene.group;
-    let add = wire::AddMember { channel: group, uid: "mallory".to_owned() };
-    let Said::Done(added) = scene.alice.ask(Ask::AddMember(add)).0 else { panic!("Done") };
+    let add =
+        wire::AddMembers { channel: group, uids: vec!["mallory".to_owned()], ..Default::default() };
+    let Said::Done(added) = scene.alice.ask(Ask::AddMembers(add)).0 else { panic!("Done") };
     for before in 1..added.seq {
         let refusal = scene.mallory.refusal(reply(group, before));
         let code = Code::from_number(refusal.code);
@@ -233,7 +243,11 @@ fn a_field_that_may_not_be_so_is_named() {
     };
     let to_99 = reply(group, 99);
     let make = |name: &str, uids: Vec<String>| {
-        Ask::CreateGroup(wire::CreateGroup { name: name.to_owned(), uids })
+        Ask::CreateChannel(wire::CreateChannel {
+            name: name.to_owned(),
+            uids,
+            ..Default::default()
+        })
     };
     let many = |count: usize| (0..count).map(|number| format!("u{number}")).collect::<Vec<_>>();
     let direct = |uid: &str| Ask::OpenDirect(wire::OpenDirect { uid: uid.to_owned() });

@@ -12,7 +12,9 @@ use tokio::sync::{oneshot, watch};
 
 use crate::driver::Driver;
 use crate::error::{ConnectError, Error};
-use crate::event::{self, Channel, Draft, History, Member, Person, Position, Update};
+use crate::event::{
+    self, Admission, Channel, Draft, History, Member, Person, Position, Role, Update,
+};
 use crate::platform::{Native, Platform};
 use crate::shared::{Shared, Stored};
 use crate::state::State;
@@ -313,20 +315,54 @@ impl Client {
     /// # Errors
     /// [`Error`]; after [`Error::Timeout`] it may exist: look at [`Client::channels`].
     pub async fn create_group(&self, name: &str, uids: &[Uid]) -> Result<Channel, Error> {
-        let uids = uids.iter().map(Uid::to_string).collect();
-        self.channel(Kind::CreateGroup(wire::CreateGroup { name: name.into(), uids })).await
+        self.make(wire::ChannelKind::Group, name, uids).await
     }
 
-    /// Adds a person to a group that this person owns. The event that tells it; 0: they are in it.
+    /// Makes a broadcast with this person as owner, and these people as readers.
+    ///
+    /// # Errors
+    /// [`Error`]; after [`Error::Timeout`] it may exist: look at [`Client::channels`].
+    pub async fn create_broadcast(&self, name: &str, uids: &[Uid]) -> Result<Channel, Error> {
+        self.make(wire::ChannelKind::Broadcast, name, uids).await
+    }
+
+    /// Adds people, at most 100, to a channel that this person leads. The channel's last event as
+    /// they came in; 0: all of them were in it.
     ///
     /// # Errors
     /// [`Error`]; asking again is safe.
-    pub async fn add_member(&self, channel: ChannelNo, uid: &Uid) -> Result<Seq, Error> {
-        let add = wire::AddMember { channel: channel.get(), uid: uid.to_string() };
-        self.done(Kind::AddMember(add)).await
+    pub async fn add_members(
+        &self,
+        channel: ChannelNo,
+        uids: &[Uid],
+        admission: Admission,
+    ) -> Result<Seq, Error> {
+        let Admission { role, history } = admission;
+        let add = wire::AddMembers {
+            channel: channel.get(),
+            uids: uids.iter().map(Uid::to_string).collect(),
+            role: role.map_or(wire::Role::Unspecified, Role::to_wire).into(),
+            history,
+        };
+        self.done(Kind::AddMembers(add)).await
     }
 
-    /// Removes a person from a group that this person owns. Nothing newer than the returned
+    /// Gives a person of a channel that this person leads a role. The channel's last event as it
+    /// took effect; 0: they had it.
+    ///
+    /// # Errors
+    /// [`Error`]; asking again is safe.
+    pub async fn set_role(
+        &self,
+        channel: ChannelNo,
+        user: UserNo,
+        role: Role,
+    ) -> Result<Seq, Error> {
+        let (channel, user, role) = (channel.get(), user.get(), role.to_wire().into());
+        self.done(Kind::SetRole(wire::SetRole { channel, user, role })).await
+    }
+
+    /// Removes a person from a channel that this person leads. Nothing newer than the returned
     /// seq reaches them; 0: they were not in it.
     ///
     /// # Errors
@@ -336,7 +372,7 @@ impl Client {
         self.done(Kind::RemoveMember(remove)).await
     }
 
-    /// Leaves a group.
+    /// Leaves a group or a broadcast.
     ///
     /// # Errors
     /// [`Error`]; asking again is safe.
@@ -389,6 +425,17 @@ impl Client {
             }
         }
         Ok(all)
+    }
+
+    async fn make(
+        &self,
+        kind: wire::ChannelKind,
+        name: &str,
+        uids: &[Uid],
+    ) -> Result<Channel, Error> {
+        let uids = uids.iter().map(Uid::to_string).collect();
+        let create = wire::CreateChannel { name: name.into(), uids, kind: kind.into() };
+        self.channel(Kind::CreateChannel(create)).await
     }
 
     async fn channel(&self, kind: Kind) -> Result<Channel, Error> {

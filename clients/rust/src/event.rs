@@ -115,6 +115,17 @@ pub enum System {
         /// The last seq that this person sees.
         to: Seq,
     },
+    /// Someone was given a role.
+    RoleSet {
+        /// By whom.
+        by: UserNo,
+        /// Who.
+        member: UserNo,
+        /// What they are from now on.
+        role: Role,
+        /// In one's own log: the broadcast in which it holds.
+        channel: Option<ChannelNo>,
+    },
 }
 
 impl Event {
@@ -179,8 +190,53 @@ pub enum ChannelKind {
     Direct,
     /// Members who all write.
     Group,
+    /// A few write, any number read.
+    Broadcast,
     /// Of a kind that this version does not know.
     Other,
+}
+
+/// What a member may do. Each may what the next one may.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Role {
+    /// Decides about everybody.
+    Owner,
+    /// Decides about those who only write or read.
+    Moderator,
+    /// Reads and writes.
+    Member,
+    /// Reads.
+    Reader,
+}
+
+impl Role {
+    /// A role that this version does not know may at least read.
+    fn from_wire(role: wire::Role) -> Self {
+        match role {
+            wire::Role::Owner => Self::Owner,
+            wire::Role::Moderator => Self::Moderator,
+            wire::Role::Member => Self::Member,
+            wire::Role::Reader | wire::Role::Unspecified => Self::Reader,
+        }
+    }
+
+    pub(crate) const fn to_wire(self) -> wire::Role {
+        match self {
+            Self::Owner => wire::Role::Owner,
+            Self::Moderator => wire::Role::Moderator,
+            Self::Member => wire::Role::Member,
+            Self::Reader => wire::Role::Reader,
+        }
+    }
+}
+
+/// How people are added to a channel.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Admission {
+    /// What they are to be. `None`: members of a group, readers of a broadcast.
+    pub role: Option<Role>,
+    /// Whether they see what was there before them.
+    pub history: bool,
 }
 
 /// A channel as its member sees it.
@@ -190,27 +246,29 @@ pub struct Channel {
     pub channel: ChannelNo,
     /// What it is.
     pub kind: ChannelKind,
-    /// Whether this person owns it.
-    pub is_owner: bool,
+    /// What this person may do there.
+    pub role: Role,
     /// The first seq that this person may see.
     pub from: Seq,
     /// The last committed seq when it was asked for.
     pub head: Seq,
     /// Of a direct channel: the other person.
     pub peer: Option<UserNo>,
-    /// Of a group: its name.
+    /// Of a group or a broadcast: its name.
     pub name: String,
+    /// How many people are in it.
+    pub members: u64,
 }
 
-/// A member of a group.
+/// A member of a channel.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Member {
     /// Their number.
     pub user: UserNo,
     /// Who they are.
     pub uid: Uid,
-    /// Whether they own the group.
-    pub is_owner: bool,
+    /// What they may do there.
+    pub role: Role,
 }
 
 /// A person.
@@ -310,6 +368,12 @@ impl From<wire::system::What> for System {
             What::ChannelRemoved(it) => {
                 Self::ChannelRemoved { channel: ChannelNo::new(it.channel), to: Seq::new(it.to) }
             }
+            What::RoleSet(it) => Self::RoleSet {
+                by: UserNo::new(it.by),
+                member: UserNo::new(it.member),
+                role: Role::from_wire(it.role()),
+                channel: (it.channel != 0).then(|| ChannelNo::new(it.channel)),
+            },
         }
     }
 }
@@ -321,13 +385,15 @@ impl From<wire::ChannelInfo> for Channel {
             kind: match info.kind() {
                 wire::ChannelKind::Direct => ChannelKind::Direct,
                 wire::ChannelKind::Group => ChannelKind::Group,
+                wire::ChannelKind::Broadcast => ChannelKind::Broadcast,
                 _ => ChannelKind::Other,
             },
-            is_owner: info.role() == wire::Role::Owner,
+            role: Role::from_wire(info.role()),
             from: Seq::new(info.from),
             head: Seq::new(info.head),
             peer: (info.peer != 0).then(|| UserNo::new(info.peer)),
             name: info.name,
+            members: info.members,
         }
     }
 }
@@ -347,8 +413,8 @@ impl From<wire::Page> for History {
 /// Members with a uid that is one; a server sends no others.
 pub(crate) fn members(list: Vec<wire::Member>) -> impl Iterator<Item = Member> {
     list.into_iter().filter_map(|member| {
-        let is_owner = member.role() == wire::Role::Owner;
-        Some(Member { user: UserNo::new(member.user), uid: Uid::parse(&member.uid)?, is_owner })
+        let role = Role::from_wire(member.role());
+        Some(Member { user: UserNo::new(member.user), uid: Uid::parse(&member.uid)?, role })
     })
 }
 

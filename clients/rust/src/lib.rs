@@ -42,7 +42,8 @@ pub use damso_proto::client::{Cursor, Snapshot, Unsent};
 pub use damso_proto::id::{ChannelNo, Epoch, Key, MessageId, Seq, Uid, UserNo};
 pub use error::{ConnectError, Error, Fault};
 pub use event::{
-    Channel, ChannelKind, Content, Draft, Event, History, Member, Person, Position, System, Update,
+    Admission, Channel, ChannelKind, Content, Draft, Event, History, Member, Person, Position,
+    Role, System, Update,
 };
 pub use platform::{Connecting, Platform, Stream};
 pub use shared::Stored;

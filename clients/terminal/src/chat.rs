@@ -4,15 +4,15 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use damso_client::{
-    Channel, ChannelKind, ChannelNo, Client, Content, Draft, Error, Event, Position, SendHandle,
-    Seq, State, System, Uid, Update,
+    Admission, Channel, ChannelKind, ChannelNo, Client, Content, Draft, Error, Event, Position,
+    Role, SendHandle, Seq, State, System, Uid, Update, UserNo,
 };
 use serde_json::json;
 use tokio::time::timeout;
 
 use crate::command::{Command, HELP};
 use crate::names::People;
-use crate::render::{Names as _, event_json, event_line};
+use crate::render::{Names as _, event_json, event_line, role_text};
 use crate::screen::Screen;
 
 /// Updates that are shown at once.
@@ -94,6 +94,11 @@ impl Chat {
                 self.enter(channel).await;
                 Ok(())
             }
+            Command::Broadcast { name, uids } => {
+                let channel = self.client.create_broadcast(&name, &uids).await.map_err(told)?;
+                self.enter(channel).await;
+                Ok(())
+            }
             Command::Switch(number) => {
                 let found = self.channels.get(number - 1).cloned();
                 let channel = found.ok_or("there is no such number; /channels lists them")?;
@@ -102,6 +107,7 @@ impl Chat {
             }
             Command::Add(uid) => self.add(&uid).await,
             Command::Remove(uid) => self.remove(&uid).await,
+            Command::Role { uid, role } => self.set_role(&uid, role).await,
             Command::Leave => self.leave().await,
             Command::Members => self.members().await,
             Command::History(rows) => self.history(rows).await,
@@ -185,14 +191,15 @@ impl Chat {
             let kind = match channel.kind {
                 ChannelKind::Direct => "direct",
                 ChannelKind::Group => "group",
+                ChannelKind::Broadcast => "broadcast",
                 ChannelKind::Other => "other",
             };
             let here = if self.current == Some(channel.channel) { " *" } else { "" };
-            self.screen.line(&format!("{:>3}  {kind:<6}  {name}{here}", at + 1), || {
+            self.screen.line(&format!("{:>3}  {kind:<9}  {name}{here}", at + 1), || {
                 json!({
                     "type": "channel", "number": at + 1, "channel": channel.channel.get(),
-                    "kind": kind, "name": name, "owner": channel.is_owner,
-                    "head": channel.head.get(),
+                    "kind": kind, "name": name, "role": role_text(channel.role),
+                    "head": channel.head.get(), "members": channel.members,
                 })
             });
         }
@@ -200,18 +207,32 @@ impl Chat {
     }
 
     async fn add(&mut self, uid: &Uid) -> Result<(), String> {
-        let seq = self.client.add_member(self.here()?, uid).await.map_err(told)?;
-        self.done(seq, "they are in this group already");
+        let (channel, uids) = (self.here()?, std::slice::from_ref(uid));
+        let added = self.client.add_members(channel, uids, Admission::default());
+        let seq = added.await.map_err(told)?;
+        self.done(seq, "they are in this channel already");
         Ok(())
     }
 
     async fn remove(&mut self, uid: &Uid) -> Result<(), String> {
         let channel = self.here()?;
-        let found = self.client.people(&[], std::slice::from_ref(uid)).await.map_err(told)?;
-        let person = found.first().ok_or("there is no such person")?;
-        let seq = self.client.remove_member(channel, person.user).await.map_err(told)?;
-        self.done(seq, "they are not in this group");
+        let user = self.who(uid).await?;
+        let seq = self.client.remove_member(channel, user).await.map_err(told)?;
+        self.done(seq, "they are not in this channel");
         Ok(())
+    }
+
+    async fn set_role(&mut self, uid: &Uid, role: Role) -> Result<(), String> {
+        let channel = self.here()?;
+        let user = self.who(uid).await?;
+        let seq = self.client.set_role(channel, user, role).await.map_err(told)?;
+        self.done(seq, "they are that already");
+        Ok(())
+    }
+
+    async fn who(&self, uid: &Uid) -> Result<UserNo, String> {
+        let found = self.client.people(&[], std::slice::from_ref(uid)).await.map_err(told)?;
+        found.first().map(|person| person.user).ok_or_else(|| "there is no such person".into())
     }
 
     async fn leave(&mut self) -> Result<(), String> {
@@ -231,10 +252,11 @@ impl Chat {
         for member in self.client.members(self.here()?).await.map_err(told)? {
             self.people.remember(member.user, member.uid.as_str());
             let name = self.people.of(member.user);
-            let role = if member.is_owner { " (owner)" } else { "" };
+            let role = role_text(member.role);
+            let note = if member.role == Role::Member { "" } else { &format!(" ({role})") };
             self.screen.line(
-                &format!("{name}{role}"),
-                || json!({"type": "member", "uid": name, "owner": member.is_owner}),
+                &format!("{name}{note}"),
+                || json!({"type": "member", "uid": name, "role": role}),
             );
         }
         Ok(())

@@ -1,6 +1,8 @@
 //! What a line of input asks for.
 
-use damso_client::Uid;
+use damso_client::{Role, Uid};
+
+use crate::render::role_text;
 
 /// Rows that `/history` shows unless it is told otherwise, and at most.
 const HISTORY_ROWS: u32 = 20;
@@ -19,10 +21,18 @@ pub(crate) enum Command {
         name: String,
         uids: Vec<Uid>,
     },
+    Broadcast {
+        name: String,
+        uids: Vec<Uid>,
+    },
     /// To the channel of this place in the list, from 1.
     Switch(usize),
     Add(Uid),
     Remove(Uid),
+    Role {
+        uid: Uid,
+        role: Role,
+    },
     Leave,
     Members,
     History(u32),
@@ -36,13 +46,15 @@ pub(crate) const HELP: &str = "\
 text                   send it to the current channel (//text sends /text)
 /direct UID            chat with one person
 /group NAME UID...     make a group
+/broadcast NAME UID... make a channel in which I write and these people read
 /channels              list my channels, numbered
 /switch N              go to channel N of that list
 /history [N]           show the last N messages (20)
-/members               who is in this group
-/add UID               let someone into this group (owners)
-/remove UID            put someone out of this group (owners)
-/leave                 leave this group
+/members               who is in this channel
+/add UID               let someone into this channel (owners, moderators)
+/remove UID            put someone out of this channel (owners, moderators)
+/role UID ROLE         make someone owner, moderator, member or reader
+/leave                 leave this channel
 /state                 how the connection stands
 /quit                  end, once everything is sent";
 
@@ -69,6 +81,11 @@ impl Command {
                 Ok(Self::Group { name: (*name).into(), uids })
             }
             ("group", []) => Err("/group NAME UID..."),
+            ("broadcast", [name, uids @ ..]) => {
+                let uids = uids.iter().map(|uid| parse_uid(uid)).collect::<Result<_, _>>()?;
+                Ok(Self::Broadcast { name: (*name).into(), uids })
+            }
+            ("broadcast", []) => Err("/broadcast NAME UID..."),
             ("switch", [number]) => match number.parse() {
                 Ok(number) if number > 0 => Ok(Self::Switch(number)),
                 _ => Err("/switch N, where N is a number that /channels shows"),
@@ -78,6 +95,13 @@ impl Command {
             ("add", _) => Err("/add UID"),
             ("remove", [uid]) => Ok(Self::Remove(parse_uid(uid)?)),
             ("remove", _) => Err("/remove UID"),
+            ("role", [uid, role]) => {
+                let roles = [Role::Owner, Role::Moderator, Role::Member, Role::Reader];
+                let role = roles.into_iter().find(|known| role_text(*known) == *role);
+                let role = role.ok_or("a role is owner, moderator, member or reader")?;
+                Ok(Self::Role { uid: parse_uid(uid)?, role })
+            }
+            ("role", _) => Err("/role UID ROLE"),
             ("leave", []) => Ok(Self::Leave),
             ("members", []) => Ok(Self::Members),
             ("history", []) => Ok(Self::History(HISTORY_ROWS)),
@@ -135,6 +159,8 @@ mod tests {
             ("/history 500", Ok(Command::History(500))),
             ("/add bob", Ok(Command::Add(uid("bob")))),
             ("/remove bob", Ok(Command::Remove(uid("bob")))),
+            ("/broadcast news", Ok(Command::Broadcast { name: "news".into(), uids: vec![] })),
+            ("/role bob reader", Ok(Command::Role { uid: uid("bob"), role: Role::Reader })),
             ("/quit", Ok(Command::Quit)),
         ];
         for (line, expected) in cases {
@@ -147,7 +173,13 @@ mod tests {
         let long = format!("/direct {}", "x".repeat(65));
         let lines =
             ["/", "/nonsense", "/direct", "/direct a b", "/group", "/switch 0", "/switch x"];
-        for line in lines.into_iter().chain(["/history 0", "/history -1", "/leave now", &long]) {
+        for line in lines.into_iter().chain([
+            "/history 0",
+            "/leave now",
+            "/role bob king",
+            "/role bob",
+            &long,
+        ]) {
             assert!(Command::parse(line).is_err(), "{line:?}");
         }
     }
@@ -156,9 +188,8 @@ mod tests {
     fn every_command_of_the_help_is_one() {
         let commands = HELP.lines().filter_map(|line| line.split_whitespace().next());
         for command in commands.filter(|word| word.starts_with('/')) {
-            let with_uid = Command::parse(&format!("{command} 1"));
-            let known = Command::parse(command).is_ok() || with_uid.is_ok();
-            assert!(known, "{command}");
+            let takes = |rest| Command::parse(&format!("{command}{rest}")).is_ok();
+            assert!(["", " 1", " 1 reader"].into_iter().any(takes), "{command}");
         }
     }
 }

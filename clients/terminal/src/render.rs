@@ -1,6 +1,6 @@
 //! Text of others, made safe for a terminal, and lines made of it.
 
-use damso_client::{Content, Event, System, UserNo};
+use damso_client::{Content, Event, Role, System, UserNo};
 use serde_json::{Value, json};
 
 /// Behind a line break, so that no text of others can look like a line of ours.
@@ -101,7 +101,21 @@ fn system_text(system: &System, names: &impl Names) -> Option<String> {
             Some(format!("{} removed {}", names.of(*by), names.of(*member)))
         }
         System::MemberLeft { member } => Some(format!("{} left", names.of(*member))),
+        System::RoleSet { by, member, role, .. } => {
+            let (by, member) = (names.of(*by), names.of(*member));
+            Some(format!("{by} made {member} {}", role_text(*role)))
+        }
         System::ChannelAdded { .. } | System::ChannelRemoved { .. } => None,
+    }
+}
+
+/// What somebody is, as people say it and type it.
+pub(crate) const fn role_text(role: Role) -> &'static str {
+    match role {
+        Role::Owner => "owner",
+        Role::Moderator => "moderator",
+        Role::Member => "member",
+        Role::Reader => "reader",
     }
 }
 

@@ -282,7 +282,7 @@ impl Server {
             Some(Asked::Ping(ping)) => {
                 talk::frame(0, Said::Pong(wire::Pong { id: ping.id, time_ms: 0 }))
             }
-            Some(Asked::CreateGroup(create)) => {
+            Some(Asked::CreateChannel(create)) => {
                 let invited = create.uids.iter().filter_map(|uid| self.people.get(uid).copied());
                 let members = std::iter::once(slot).chain(invited).collect();
                 self.channels.push(Channel { head: 0, members });
@@ -295,10 +295,10 @@ impl Server {
                 };
                 talk::frame(id, Said::Channel(info))
             }
-            Some(Asked::AddMember(add)) => match (self.channel(add.channel), &add.uid) {
-                (Some(at), uid) if self.people.contains_key(uid) => {
-                    let member = self.people[uid];
-                    self.channels[at].members.push(member);
+            Some(Asked::AddMembers(add)) => match self.channel(add.channel) {
+                Some(at) if add.uids.iter().all(|uid| self.people.contains_key(uid)) => {
+                    let added = add.uids.iter().map(|uid| self.people[uid]);
+                    self.channels[at].members.extend(added);
                     talk::frame(id, Said::Done(wire::Done { seq: 0 }))
                 }
                 _ => talk::refusal(id, None),

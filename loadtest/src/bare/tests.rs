@@ -102,8 +102,8 @@ impl World {
                 .iter()
                 .all(|person| person.talk.as_ref().is_some_and(|talk| talk.is_open()))
         });
-        let create = wire::CreateGroup { uids: vec!["bob".into()], ..Default::default() };
-        world.people[0].ask(&mut world.scratch, Kind::CreateGroup(create));
+        let create = wire::CreateChannel { uids: vec!["bob".into()], ..Default::default() };
+        world.people[0].ask(&mut world.scratch, Kind::CreateChannel(create));
         world.until(|world| world.people[0].channel != 0);
         world
     }

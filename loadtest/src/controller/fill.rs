@@ -11,6 +11,7 @@ use super::side::Side;
 use super::target::Opponent;
 use super::watch::Watch;
 use crate::engine::poll::unix_ms;
+use crate::scenario::Kind;
 use crate::scenario::layout::Class;
 use crate::worker::order::{Config, FillOrder};
 
@@ -60,7 +61,7 @@ pub fn fill(options: &FillOptions) -> Result<String, RunError> {
     let run = unix_ms();
     // As many people as members, or as many as keep 32 requests each in flight.
     let people = options.members.max(options.window.div_ceil(16)).max(2);
-    let class = Class { count: options.channels, members: options.members, direct: false };
+    let class = Class { count: options.channels, members: options.members, kind: Kind::Group };
     let config = Config {
         target: opponent.aim.clone(),
         run,

@@ -15,7 +15,7 @@ use crate::figures::Latencies;
 use crate::host::{Machine, Process};
 use crate::report::model::{self, Counts, Stream, Usage, Verdict};
 use crate::scenario::layout::Class;
-use crate::scenario::{Kind, Members, Phase, Scenario};
+use crate::scenario::{Members, Phase, Scenario};
 use crate::worker::order::{
     Config, Connected, FillOrder, Order, PhaseOrder, Ran, Report, StreamOrder,
 };
@@ -391,7 +391,7 @@ pub(super) fn classes(scenario: &Scenario, people: u32, share: impl Fn(u32) -> u
             Members::Count(members) => members,
             Members::All => people,
         },
-        direct: class.kind == Kind::Direct,
+        kind: class.kind,
     };
     scenario.channels.iter().map(class).collect()
 }

@@ -11,6 +11,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::model::Kind;
+
 /// Channels of one kind and size.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Class {
@@ -18,8 +20,8 @@ pub struct Class {
     pub count: u32,
     /// Members of each; at most as many as there are people.
     pub members: u32,
-    /// Two people each, opened as a direct channel.
-    pub direct: bool,
+    /// What sort.
+    pub kind: Kind,
 }
 
 /// Everyone and all channels of one worker.
@@ -38,6 +40,16 @@ struct Shuffle {
     times: u64,
     plus: u64,
     inverse: u64,
+}
+
+impl Class {
+    /// How many of a channel's members write: the first ones.
+    pub fn writers(&self) -> u32 {
+        match self.kind {
+            Kind::Group | Kind::Direct => self.members,
+            Kind::Broadcast => 1,
+        }
+    }
 }
 
 impl Layout {
@@ -180,7 +192,7 @@ mod tests {
     use super::*;
 
     fn group(count: u32, members: u32) -> Class {
-        Class { count, members, direct: false }
+        Class { count, members, kind: Kind::Group }
     }
 
     #[test]

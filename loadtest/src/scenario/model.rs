@@ -90,7 +90,7 @@ impl Default for People {
 pub struct Channels {
     /// Traffic names them by this.
     pub name: String,
-    /// Groups, or direct channels of two.
+    /// What sort.
     #[serde(default)]
     pub kind: Kind,
     /// How many.
@@ -109,6 +109,8 @@ pub enum Kind {
     Group,
     /// Two people.
     Direct,
+    /// One writes, its maker; the others read.
+    Broadcast,
 }
 
 /// How many members a channel has.

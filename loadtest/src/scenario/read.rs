@@ -216,7 +216,9 @@ pub fn check(scenario: &Scenario) -> Option<String> {
             (Kind::Direct, _) => {
                 return Some(format!("channels `{name}`: a direct channel has 2 members"));
             }
-            (Kind::Group, Members::Count(members)) if members > people.connections => {
+            (Kind::Group | Kind::Broadcast, Members::Count(members))
+                if members > people.connections =>
+            {
                 return Some(format!(
                     "channels `{name}`: members must not be above people.connections \
                      ({}): nobody is in a channel twice",

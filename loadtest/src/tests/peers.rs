@@ -9,6 +9,7 @@ use damso_loadtest::engine::pipe::{Pipe, Received, Scratch};
 use damso_loadtest::engine::poll::{Poll, Wait, now_ns};
 use damso_loadtest::engine::socket::connect;
 use damso_loadtest::peers::{Mosquitto, PeerError};
+use damso_loadtest::scenario::Kind;
 use damso_loadtest::scenario::layout::{Class, Layout};
 use rustls::CipherSuite;
 use rustls::client::UnbufferedClientConnection;
@@ -126,7 +127,7 @@ fn with_mosquitto(run: impl FnOnce(&Mosquitto)) {
 
 /// Everyone logged in, and subscribed to the one channel.
 fn settled(mosquitto: &Mosquitto, qos: Qos) -> Crew<Mqtt> {
-    let class = Class { count: 1, members: PEOPLE, direct: false };
+    let class = Class { count: 1, members: PEOPLE, kind: Kind::Group };
     let setting =
         Setting { run: RUN, worker: 0, layout: Layout::new(PEOPLE, &[class]), check: false };
     let target = mosquitto.target().expect("the CA is one");

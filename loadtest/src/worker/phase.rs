@@ -171,7 +171,11 @@ impl<D: Driver> World<D> {
         stream.meter.offered();
         let channel = stream.first + planned.channel;
         // Whoever is away cannot; the next member who is here does.
-        let mut members = (0..stream.members).map(|nth| (planned.member + nth) % stream.members);
+        let among = match stream.traffic.op {
+            Op::Send => self.layout.class(channel).writers(),
+            Op::History => stream.members,
+        };
+        let mut members = (0..among).map(|nth| (planned.member + nth) % among);
         let able = members.find_map(|member| {
             let conn = self.layout.member(channel, member);
             let found = self.conns.get(conn as usize)?;

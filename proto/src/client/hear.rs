@@ -187,8 +187,11 @@ impl Replica {
         let epoch = self.epoch_new;
         let Some(copy) = copy_of(&mut self.copies, channel, epoch) else { return };
         copy.ending = None;
-        copy.known = copy.known.max(Seq::new(added.from));
-        copy.place(Seq::new(added.from.max(1)), &mut self.inbox, &mut self.early_total);
+        copy.known = copy.known.max(Seq::new(added.head));
+        // Whoever may read all of the past begins with its newest part, as after a resume.
+        let recent = added.head.saturating_sub(self.options.new_channel_events) + 1;
+        let first = Seq::new(added.from.max(recent));
+        copy.place(first, &mut self.inbox, &mut self.early_total);
         self.review(channel);
     }
 

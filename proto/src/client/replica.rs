@@ -309,10 +309,11 @@ impl Replica {
         }
         let changes = matches!(
             kind,
-            Kind::CreateGroup(_)
+            Kind::CreateChannel(_)
                 | Kind::OpenDirect(_)
-                | Kind::AddMember(_)
+                | Kind::AddMembers(_)
                 | Kind::RemoveMember(_)
+                | Kind::SetRole(_)
                 | Kind::LeaveChannel(_)
         );
         let key = changes.then(|| self.key(now));

@@ -17,21 +17,27 @@ pub struct ChannelInfo {
     /// For `direct`: the other person.
     #[prost(uint64, tag = "6")]
     pub peer: u64,
-    /// For `group`: 1-128 bytes, chosen by its maker.
+    /// For `group` and `broadcast`: 1-128 bytes, chosen by its maker.
     #[prost(string, tag = "7")]
     pub name: ::prost::alloc::string::String,
     /// Counts up with every change of members or settings.
     #[prost(uint64, tag = "8")]
     pub version: u64,
+    /// How many people are in it.
+    #[prost(uint64, tag = "9")]
+    pub members: u64,
 }
-/// Makes a group with the caller as owner. Needs a key. Answered by ChannelInfo.
+/// Makes a group or a broadcast with the caller as owner. Needs a key. Answered by ChannelInfo.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct CreateGroup {
+pub struct CreateChannel {
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
-    /// Further members, by uid; at most 100.
+    /// Further people, by uid; at most 100. They are members of a group, readers of a broadcast.
     #[prost(string, repeated, tag = "2")]
     pub uids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// GROUP or BROADCAST; unspecified = GROUP.
+    #[prost(enumeration = "ChannelKind", tag = "3")]
+    pub kind: i32,
 }
 /// Finds the direct channel with a person, or makes it. Needs a key. Answered by ChannelInfo.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -56,16 +62,24 @@ pub struct ChannelList {
     #[prost(bool, tag = "2")]
     pub end: bool,
 }
-/// Adds a person to a group (owners only). Needs a key. Adding a member again is Done, too. Answered by Done.
+/// Adds people to a group or a broadcast (owners and moderators). Needs a key. Answered by Done. Who is
+/// in it already stays as they are.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct AddMember {
+pub struct AddMembers {
     #[prost(uint64, tag = "1")]
     pub channel: u64,
-    #[prost(string, tag = "2")]
-    pub uid: ::prost::alloc::string::String,
+    /// By uid; 1-100.
+    #[prost(string, repeated, tag = "2")]
+    pub uids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// What they are to be; unspecified = members of a group, readers of a broadcast. Not OWNER.
+    #[prost(enumeration = "Role", tag = "3")]
+    pub role: i32,
+    /// They see what was there before them, too.
+    #[prost(bool, tag = "4")]
+    pub history: bool,
 }
-/// Removes a person from a group (owners only). Needs a key. Removing an absent one is Done, too.
-/// After Done nothing newer than Done.seq reaches the removed person.
+/// Removes a person from a group or a broadcast (owners; moderators: members and readers). Needs a key.
+/// Removing an absent one is Done, too. After Done nothing newer than Done.seq reaches the removed person.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RemoveMember {
     #[prost(uint64, tag = "1")]
@@ -73,7 +87,19 @@ pub struct RemoveMember {
     #[prost(uint64, tag = "2")]
     pub user: u64,
 }
-/// Leaves a group. Needs a key. Answered by Done.
+/// Gives another member a role (owners; moderators: among members and readers). Needs a key. Answered by
+/// Done. An owner who makes another one the owner is a moderator from then on.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetRole {
+    #[prost(uint64, tag = "1")]
+    pub channel: u64,
+    #[prost(uint64, tag = "2")]
+    pub user: u64,
+    #[prost(enumeration = "Role", tag = "3")]
+    pub role: i32,
+}
+/// Leaves a group or a broadcast. Needs a key. Answered by Done. Where the owner leaves, the one who has
+/// been in it longest takes over, moderators first; of a broadcast, nobody who only reads.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct LeaveChannel {
     #[prost(uint64, tag = "1")]
@@ -82,11 +108,12 @@ pub struct LeaveChannel {
 /// A command took effect.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Done {
-    /// The event that tells it in the channel; 0 = nothing had to change.
+    /// The channel's last event as it took effect: in a group, the one that tells it. 0 = nothing had to
+    /// change.
     #[prost(uint64, tag = "1")]
     pub seq: u64,
 }
-/// A group's members by rising number. Answered by MemberList.
+/// A channel's members by rising number; of a broadcast, for its owner and moderators. Answered by MemberList.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListMembers {
     #[prost(uint64, tag = "1")]
@@ -144,6 +171,8 @@ pub enum ChannelKind {
     Group = 2,
     /// a person's own log: number = 2 * user + 1
     Self_ = 3,
+    /// a few write, any number read; who comes and goes is told to them alone
+    Broadcast = 4,
 }
 impl ChannelKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -156,6 +185,7 @@ impl ChannelKind {
             Self::Direct => "DIRECT",
             Self::Group => "GROUP",
             Self::Self_ => "SELF",
+            Self::Broadcast => "BROADCAST",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -165,16 +195,24 @@ impl ChannelKind {
             "DIRECT" => Some(Self::Direct),
             "GROUP" => Some(Self::Group),
             "SELF" => Some(Self::Self_),
+            "BROADCAST" => Some(Self::Broadcast),
             _ => None,
         }
     }
 }
+/// What a member may. OWNER may all that MODERATOR may, and so on: MEMBER, READER.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum Role {
     Unspecified = 0,
+    /// decides about everybody; one a channel at most
     Owner = 1,
+    /// reads and writes
     Member = 2,
+    /// adds, removes and gives roles to members and readers
+    Moderator = 3,
+    /// reads
+    Reader = 4,
 }
 impl Role {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -186,6 +224,8 @@ impl Role {
             Self::Unspecified => "ROLE_UNSPECIFIED",
             Self::Owner => "OWNER",
             Self::Member => "MEMBER",
+            Self::Moderator => "MODERATOR",
+            Self::Reader => "READER",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -194,6 +234,8 @@ impl Role {
             "ROLE_UNSPECIFIED" => Some(Self::Unspecified),
             "OWNER" => Some(Self::Owner),
             "MEMBER" => Some(Self::Member),
+            "MODERATOR" => Some(Self::Moderator),
+            "READER" => Some(Self::Reader),
             _ => None,
         }
     }
@@ -248,7 +290,7 @@ pub struct Custom {
 /// What happened in a channel, or to a person.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct System {
-    #[prost(oneof = "system::What", tags = "1, 2, 3, 4, 5, 6")]
+    #[prost(oneof = "system::What", tags = "1, 2, 3, 4, 5, 6, 7")]
     pub what: ::core::option::Option<system::What>,
 }
 /// Nested message and enum types in `System`.
@@ -284,17 +326,32 @@ pub mod system {
     pub struct ChannelAdded {
         #[prost(uint64, tag = "1")]
         pub channel: u64,
-        /// seq of the event in that channel that added this person: the first that they may see.
+        /// The first seq that this person may see: of a group, that of the event that added them, or 1.
         #[prost(uint64, tag = "2")]
         pub from: u64,
+        /// The channel's last seq as they came in, the event that added them included.
+        #[prost(uint64, tag = "3")]
+        pub head: u64,
     }
     #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
     pub struct ChannelRemoved {
         #[prost(uint64, tag = "1")]
         pub channel: u64,
-        /// seq of the event in that channel that removed this person: the last that they may see.
+        /// The last seq that this person may see: of a group, that of the event that removed them.
         #[prost(uint64, tag = "2")]
         pub to: u64,
+    }
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct RoleSet {
+        #[prost(uint64, tag = "1")]
+        pub by: u64,
+        #[prost(uint64, tag = "2")]
+        pub member: u64,
+        #[prost(enumeration = "super::Role", tag = "3")]
+        pub role: i32,
+        /// In a person's own log: the broadcast in which it holds.
+        #[prost(uint64, tag = "4")]
+        pub channel: u64,
     }
     #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
     pub enum What {
@@ -311,6 +368,9 @@ pub mod system {
         ChannelAdded(ChannelAdded),
         #[prost(message, tag = "6")]
         ChannelRemoved(ChannelRemoved),
+        /// In a group's log; of a broadcast, in the own log of whom it concerns.
+        #[prost(message, tag = "7")]
+        RoleSet(RoleSet),
     }
 }
 /// Appends a message. Needs a key. Answered by Ack after the durable commit, or by Refusal.
@@ -857,7 +917,7 @@ pub struct ClientFrame {
     pub attempt: u32,
     #[prost(
         oneof = "client_frame::Kind",
-        tags = "1, 3, 5, 6, 7, 8, 9, 10, 30, 31, 32, 33, 34, 35, 36, 50"
+        tags = "1, 3, 5, 6, 7, 8, 9, 10, 30, 31, 32, 33, 34, 35, 36, 37, 50"
     )]
     pub kind: ::core::option::Option<client_frame::Kind>,
 }
@@ -882,19 +942,21 @@ pub mod client_frame {
         #[prost(message, tag = "10")]
         ReadOutcome(super::ReadOutcome),
         #[prost(message, tag = "30")]
-        CreateGroup(super::CreateGroup),
+        CreateChannel(super::CreateChannel),
         #[prost(message, tag = "31")]
         OpenDirect(super::OpenDirect),
         #[prost(message, tag = "32")]
         ListChannels(super::ListChannels),
         #[prost(message, tag = "33")]
-        AddMember(super::AddMember),
+        AddMembers(super::AddMembers),
         #[prost(message, tag = "34")]
         RemoveMember(super::RemoveMember),
         #[prost(message, tag = "35")]
         LeaveChannel(super::LeaveChannel),
         #[prost(message, tag = "36")]
         ListMembers(super::ListMembers),
+        #[prost(message, tag = "37")]
+        SetRole(super::SetRole),
         #[prost(message, tag = "50")]
         FindPeople(super::FindPeople),
     }

@@ -4,39 +4,69 @@ use damso_proto::id::{ChannelNo, Seq, UserNo};
 
 use super::kit::World;
 use crate::connections::tests::kit::{Client, Got, ROOMY};
-use crate::delivery::{Arrival, ChangeKind, Membership};
+use crate::delivery::{Arrival, ChangeKind, LoadTicket, Membership};
 use crate::runtime::route::ConnectionId;
-use crate::store::directory::Directory as _;
+use crate::store::directory::kit::joining;
+use crate::store::directory::{self, Directory as _};
 use crate::store::memory::Commit;
 
 /// Bob's device, on its way in.
-struct Device {
-    id: ConnectionId,
+pub(super) struct Device {
+    pub(super) id: ConnectionId,
     client: Client,
     bob: UserNo,
+    /// The reading of the directory that it waits for, and what was read.
+    loading: Option<(LoadTicket, Vec<(Membership, u64)>)>,
 }
 
 impl Device {
     /// Arrived, with the person's channels read.
-    fn arrive(world: &mut World, bob: UserNo) -> Self {
+    pub(super) fn arrive(world: &mut World, bob: UserNo) -> Self {
+        let mut device = Self::loading(world, bob);
+        device.read(world);
+        device.loaded(world);
+        device
+    }
+
+    /// Arrived.
+    pub(super) fn loading(world: &mut World, bob: UserNo) -> Self {
         let (wire, client) = Client::connected(ROOMY);
         let now = world.tools.clock.now();
         let id = world.delivery.connections.enter(wire, now);
-        if let Arrival::Load(ticket) = world.delivery.arrive(bob, id) {
-            let read = world.directory.memberships(bob, ChannelNo::default(), 100).unwrap();
-            let read = read.into_iter().map(|row| Membership {
-                channel: row.channel,
-                from: row.from,
-                kind: row.kind,
-                role: row.role,
-            });
-            world.delivery.loaded(bob, ticket, read.collect());
+        let loading = match world.delivery.arrive(bob, id) {
+            Arrival::Load(ticket) => Some((ticket, Vec::new())),
+            Arrival::Known | Arrival::TooMany => None,
+        };
+        Self { id, client, bob, loading }
+    }
+
+    /// The person's channels are read.
+    pub(super) fn read(&mut self, world: &mut World) {
+        let Some((_, read)) = &mut self.loading else { return };
+        let rows = world.directory.memberships(self.bob, ChannelNo::default(), 100).unwrap();
+        *read = rows
+            .into_iter()
+            .map(|row| {
+                let directory::Membership { channel, from, kind, role, version, .. } = row;
+                (Membership { channel, from, kind, role }, version)
+            })
+            .collect();
+    }
+
+    /// What was read has come.
+    pub(super) fn loaded(&mut self, world: &mut World) {
+        if let Some((ticket, read)) = self.loading.take() {
+            world.delivery.loaded(self.bob, ticket, read);
         }
-        Self { id, client, bob }
+    }
+
+    /// Gone.
+    pub(super) fn depart(self, world: &mut World) {
+        world.delivery.depart(self.bob, self.id);
     }
 
     /// What it enters with: channel, and the first visible seq.
-    fn enter(&self, world: &mut World) -> Vec<(ChannelNo, Seq)> {
+    pub(super) fn enter(&self, world: &mut World) -> Vec<(ChannelNo, Seq)> {
         let list = world.delivery.enter(self.bob, self.id).unwrap();
         list.into_iter().map(|membership| (membership.channel, membership.from)).collect()
     }
@@ -48,7 +78,7 @@ impl Device {
     }
 
     /// The events that came live, one's own log not counted.
-    fn heard(&mut self, world: &mut World) -> Vec<(ChannelNo, Seq)> {
+    pub(super) fn heard(&mut self, world: &mut World) -> Vec<(ChannelNo, Seq)> {
         let now = world.tools.clock.now();
         while world.delivery.connections.turn(now).more {}
         let events = self.client.got().into_iter().map(|got| match got {
@@ -59,7 +89,7 @@ impl Device {
     }
 }
 
-fn events(channel: ChannelNo, seqs: &[u64]) -> Vec<(ChannelNo, Seq)> {
+pub(super) fn events(channel: ChannelNo, seqs: &[u64]) -> Vec<(ChannelNo, Seq)> {
     seqs.iter().map(|seq| (channel, Seq::new(*seq))).collect()
 }
 
@@ -118,7 +148,7 @@ fn who_is_removed_and_added_again_while_being_told_gets_nothing_of_the_time_betw
     device.enter(&mut world);
     world.changed(alice, channel, ChangeKind::Remove(bob));
     world.sent(alice, channel);
-    world.changed(alice, channel, ChangeKind::Add(bob));
+    world.changed(alice, channel, ChangeKind::Add(joining(&[bob], None)));
     world.sent(alice, channel);
     // As the replay planned it, which knew nothing of all that.
     device.start(&mut world, channel, 2);

@@ -8,6 +8,7 @@ use super::kit::{BEGIN_MS, World};
 use crate::delivery::{Answer, ChangeKind, Outcome, Refusal, Work};
 use crate::model::deadline::Deadline;
 use crate::store::directory::Directory as _;
+use crate::store::directory::kit::joining;
 use crate::store::log::NewKey;
 use crate::store::memory::Commit;
 
@@ -76,7 +77,7 @@ fn a_command_that_would_begin_too_late_is_refused_and_changes_nothing() {
     let key = world.key(alice, "add");
     let add = |world: &mut World, ms: u32| {
         let deadline = world.within(ms);
-        let work = world.change(key, ChangeKind::Add(bob), deadline);
+        let work = world.change(key, ChangeKind::Add(joining(&[bob], None)), deadline);
         world.delivery.submit(channel, work);
         world.clock.advance(LATE);
         world.turn().remove(0).1

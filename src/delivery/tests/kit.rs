@@ -12,6 +12,8 @@ use crate::delivery::{
 };
 use crate::model::body::BodyHash;
 use crate::model::deadline::Deadline;
+use crate::model::limits;
+use crate::model::rights::Actor;
 use crate::runtime::clock::{Clock as _, ManualClock};
 use crate::runtime::door::Door;
 use crate::runtime::mailbox::Mailbox;
@@ -19,6 +21,7 @@ use crate::runtime::placement::Shards;
 use crate::runtime::random::SeededRandom;
 use crate::runtime::route::{ConnectionId, Route, ShardNo};
 use crate::runtime::snowflake::{Machine, Snowflake};
+use crate::store::directory::kit::Short as _;
 use crate::store::directory::{self, Command, Directory as _, Sqlite};
 use crate::store::log::NewKey;
 use crate::store::memory::{Commit, MemoryDisk, MemoryLog};
@@ -104,7 +107,7 @@ impl World {
     /// A group that every shard knows.
     pub(crate) fn group(&mut self, owner: UserNo, others: &[UserNo]) -> ChannelNo {
         let NewKey { user, key, body } = self.key(owner, "group");
-        let command = Command { user, key, body, now_ms: self.clock.unix_ms() };
+        let command = Command { by: Actor::User(user), key, body, now_ms: self.clock.unix_ms() };
         let done = self.directory.create_group(&command, "g", others).unwrap();
         let work = Work::Settle { rows: done.rows, route: Some(self.route()) };
         assert!(self.outcome(done.channel, work).is_ok());
@@ -126,6 +129,13 @@ impl World {
             Ok(Answer::Sent { seq, .. }) => seq,
             other => panic!("{other:?}"),
         }
+    }
+
+    /// All channels that are at work here go idle, and from memory.
+    pub(crate) fn forget_channels(&mut self) {
+        self.clock.advance(2 * limits::OWNED_CHANNEL_IDLE);
+        self.turn();
+        assert_eq!(self.delivery.counts().1, 0, "nothing is under way");
     }
 
     /// The committed head of a channel.
@@ -168,6 +178,6 @@ impl World {
 
     /// A command under this key.
     pub(crate) fn change(&mut self, key: NewKey, what: ChangeKind, deadline: Deadline) -> Work {
-        Work::Change(Change { by: key.user, what, key, route: self.route(), deadline })
+        Work::Change(Change { by: Actor::User(key.user), what, key, route: self.route(), deadline })
     }
 }

@@ -6,3 +6,4 @@ mod doors; //    blocking work that cannot be had, or fails
 pub(crate) mod kit; // a shard to give work to
 mod repeats; //  commands with nothing to change
 mod replies; //  what a message may answer
+mod silence; //  changes of which no event tells

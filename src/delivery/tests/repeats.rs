@@ -5,6 +5,7 @@ use damso_proto::id::Seq;
 use super::kit::World;
 use crate::delivery::{Answer, ChangeKind};
 use crate::model::deadline::Deadline;
+use crate::store::directory::kit::joining;
 use crate::store::memory::Commit;
 
 #[test]
@@ -14,7 +15,7 @@ fn each_command_hears_its_own_seq() {
     let channel = world.group(alice, &[]);
     let [first, again, other] = ["bob", "bob", "carol"].map(|body| world.key(alice, body));
     let submit = |world: &mut World, key, user| {
-        let work = world.change(key, ChangeKind::Add(user), Deadline::NONE);
+        let work = world.change(key, ChangeKind::Add(joining(&[user], None)), Deadline::NONE);
         world.delivery.submit(channel, work);
     };
     submit(&mut world, first, bob);

@@ -7,6 +7,7 @@ use crate::delivery::{Answer, ChangeKind, Refusal, Work};
 use crate::model::deadline::Deadline;
 use crate::model::draft::Invalid;
 use crate::model::limits;
+use crate::store::directory::kit::joining;
 use crate::store::memory::Commit;
 
 const WRONG: Refusal = Refusal::Invalid(Invalid::Value { field: "reply_to" });
@@ -46,11 +47,11 @@ fn a_reply_names_what_is_there_and_what_its_sender_may_see() {
     let (alice, bob) = (world.person("alice"), world.person("bob"));
     let channel = world.group(alice, &[]);
     check(&mut world, channel, alice, 1);
-    world.changed(alice, channel, ChangeKind::Add(bob));
+    world.changed(alice, channel, ChangeKind::Add(joining(&[bob], None)));
     let from = world.head(channel).get();
     check(&mut world, channel, bob, from);
     world.changed(alice, channel, ChangeKind::Remove(bob));
-    world.changed(alice, channel, ChangeKind::Add(bob));
+    world.changed(alice, channel, ChangeKind::Add(joining(&[bob], None)));
     let again = world.head(channel).get();
     assert!(!may(&mut world, bob, channel, from), "from one's time before that");
     check(&mut world, channel, bob, again);

@@ -12,6 +12,8 @@
 //! that the log stores it once.
 
 mod commands; // what changes: one transaction each
+mod make; //     ... of those that make channels
+mod members; //  ... of those on who is in them
 mod reads; //    what is asked
 mod rows; //     values as they are stored
 mod schema; //   the tables, and their version
@@ -21,10 +23,12 @@ mod sqlite; //   the embedded engine
 #[cfg(test)]
 mod contract; // the laws of every engine
 #[cfg(test)]
+pub(crate) mod kit; // short words for tests
+#[cfg(test)]
 mod membership; // random commands against a model, and reopened files
 
 pub use seam::{
-    Channel, Command, Directory, DirectoryError, Done, Member, Membership, Moved, Options,
-    OutboxId, OutboxRow, Provision, User,
+    Channel, Command, Directory, DirectoryError, Done, Joining, Member, Membership, Moved,
+    NewChannel, Options, OutboxId, OutboxRow, Owed, Provision, User,
 };
 pub use sqlite::Sqlite;

@@ -1,12 +1,14 @@
 //! What is asked of the directory. Runs within a transaction: one state, not several.
 
+use std::sync::Arc;
+
 use damso_proto::id::{ChannelNo, Seq, Uid, UserNo};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension as _, Result, Row, params};
 
 use super::rows::{OUTBOX_COLUMNS, kind, number, outbox_row, role, stored};
-use super::seam::{Channel, Member, Membership, OutboxId, OutboxRow, User};
-use crate::model::rights::{Kind, Role};
+use super::seam::{Channel, Member, Membership, OutboxId, OutboxRow, Owed, User};
+use crate::model::rights::{Kind, RightsChange, RightsDelta, Role};
 
 pub(super) fn user(db: &Connection, user: UserNo) -> Result<Option<User>> {
     db.prepare_cached("SELECT number, uid FROM users WHERE number = ?1")?
@@ -38,25 +40,75 @@ pub(super) fn channel(db: &Connection, channel: ChannelNo) -> Result<Option<Chan
         }),
         None => match heading(db, channel)? {
             None => None,
-            Some((kind, name, version)) => Some((kind, name, version, all_members(db, channel)?)),
+            Some(Heading { kind, name, version, .. }) => {
+                Some((kind, name, version, kept_members(db, channel, kind)?))
+            }
         },
     };
     let Some((kind, name, version, members)) = found else { return Ok(None) };
-    let pending = outbox_of(db, channel)?;
+    let mut pending = outbox_of(db, channel)?;
+    for row in &mut pending {
+        as_it_is_now(db, channel, &mut row.owed)?;
+    }
     Ok(Some(Channel { number: channel, kind, name, version, members, pending }))
 }
 
-/// Kind, name and version of an ordinary channel.
-pub(super) fn heading(db: &Connection, channel: ChannelNo) -> Result<Option<(Kind, String, u64)>> {
-    db.prepare_cached("SELECT kind, name, version FROM channels WHERE number = ?1")?
-        .query_row([stored(channel.get())], |row| Ok((kind(row, 0)?, row.get(1)?, number(row, 2)?)))
+/// Leaves of a change that may be told once more what still holds: later ones may have passed, and
+/// are not told again behind it.
+fn as_it_is_now(db: &Connection, channel: ChannelNo, owed: &mut Owed) -> Result<()> {
+    let (Owed::Change(_, change) | Owed::Silence(change)) = owed else { return Ok(()) };
+    let mut still = Vec::with_capacity(change.people.len());
+    for delta in &change.people {
+        let role = role_of(db, channel, delta.user())?;
+        match (*delta, role) {
+            (RightsDelta::Added(user, _, sight), Some(role)) => {
+                still.push(RightsDelta::Added(user, role, sight));
+            }
+            (RightsDelta::RoleSet(user, _), Some(role)) => {
+                still.push(RightsDelta::RoleSet(user, role));
+            }
+            (RightsDelta::Removed(_), None) => still.push(*delta),
+            (RightsDelta::Added(..) | RightsDelta::RoleSet(..), None)
+            | (RightsDelta::Removed(_), Some(_)) => {}
+        }
+    }
+    if still != change.people {
+        let RightsChange { kind, version, .. } = **change;
+        *change = Arc::new(RightsChange { kind, version, people: still });
+    }
+    Ok(())
+}
+
+/// An ordinary channel, without those who are in it.
+pub(super) struct Heading {
+    pub(super) kind: Kind,
+    pub(super) name: String,
+    pub(super) version: u64,
+    /// How many are in it.
+    pub(super) members: u64,
+}
+
+pub(super) fn heading(db: &Connection, channel: ChannelNo) -> Result<Option<Heading>> {
+    db.prepare_cached("SELECT kind, name, version, members FROM channels WHERE number = ?1")?
+        .query_row([stored(channel.get())], |row| {
+            let (kind, name) = (kind(row, 0)?, row.get(1)?);
+            Ok(Heading { kind, name, version: number(row, 2)?, members: number(row, 3)? })
+        })
         .optional()
 }
 
-fn all_members(db: &Connection, channel: ChannelNo) -> Result<Vec<Member>> {
-    db.prepare_cached("SELECT user, role, from_seq FROM members WHERE channel = ?1 ORDER BY user")?
-        .query_map([stored(channel.get())], member_row)?
-        .collect()
+/// The members whom the channel's owner keeps in mind.
+fn kept_members(db: &Connection, channel: ChannelNo, kind: Kind) -> Result<Vec<Member>> {
+    let sql = match kind {
+        Kind::Broadcast => {
+            "SELECT user, role, from_seq FROM members INDEXED BY writers_of_channel
+             WHERE channel = ?1 AND role <> 4 ORDER BY user"
+        }
+        Kind::Direct | Kind::Group | Kind::Personal => {
+            "SELECT user, role, from_seq FROM members WHERE channel = ?1 ORDER BY user"
+        }
+    };
+    db.prepare_cached(sql)?.query_map([stored(channel.get())], member_row)?.collect()
 }
 
 fn member_row(row: &Row<'_>) -> Result<Member> {
@@ -115,7 +167,8 @@ pub(super) fn membership(
 }
 
 /// What [`membership_row`] reads, of the person `?1`.
-const MEMBERSHIP_COLUMNS: &str = "number, kind, role, from_seq, low + high - ?1, name, version
+const MEMBERSHIP_COLUMNS: &str =
+    "number, kind, role, from_seq, low + high - ?1, name, version, members
     FROM members JOIN channels ON number = channel";
 
 fn membership_row(row: &Row<'_>) -> Result<Membership> {
@@ -128,6 +181,7 @@ fn membership_row(row: &Row<'_>) -> Result<Membership> {
         peer: peer.map(|peer| UserNo::new(peer.cast_unsigned())),
         name: row.get(5)?,
         version: number(row, 6)?,
+        members: number(row, 7)?,
     })
 }
 

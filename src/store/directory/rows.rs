@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! change | kind u8 | version u64 BE | person | person ...
-//! person | what u8 | user u64 BE | role u8 |    what: 1 added, 2 removed (role 0), 3 promoted
+//! person | what u8 | user u64 BE | role u8 |    what: 1 added, 2 removed (role 0), 3 role set,
+//!                                                    4 added with the channel's past
 //! ```
 
 use std::sync::Arc;
@@ -10,15 +11,16 @@ use std::sync::Arc;
 use damso_proto::id::{ChannelNo, Key, Seq, UserNo};
 use damso_proto::wire;
 use prost::Message as _;
-use rusqlite::Row;
 use rusqlite::types::Type;
+use rusqlite::{Connection, Row, params};
 
-use super::seam::{DirectoryError, OutboxId, OutboxRow};
-use crate::model::rights::{Kind, RightsChange, RightsDelta, Role};
+use super::seam::{DirectoryError, OutboxId, OutboxRow, Owed};
+use crate::model::rights::{Kind, RightsChange, RightsDelta, Role, Sight};
 
 const ADDED: u8 = 1;
 const REMOVED: u8 = 2;
-const PROMOTED: u8 = 3;
+const ROLE_SET: u8 = 3;
+const ADDED_WITH_PAST: u8 = 4;
 
 impl From<rusqlite::Error> for DirectoryError {
     fn from(error: rusqlite::Error) -> Self {
@@ -53,40 +55,62 @@ pub(super) const OUTBOX_COLUMNS: &str = "id, channel, key, at_seq, event, change
 /// An event that is owed.
 pub(super) fn outbox_row(row: &Row<'_>) -> rusqlite::Result<OutboxRow> {
     let key = Key::parse(row.get_ref(2)?.as_blob()?).ok_or_else(|| damaged(2, "not a key"))?;
-    let event =
-        wire::Event::decode(row.get_ref(4)?.as_blob()?).map_err(|_| damaged(4, "not an event"))?;
-    let change = match row.get_ref(5)?.as_blob_or_null()? {
-        None => None,
-        Some(bytes) => {
-            let change = read_change(bytes).ok_or_else(|| damaged(5, "not a change of rights"))?;
-            Some(Arc::new(change))
-        }
+    let event = row.get_ref(4)?.as_blob_or_null()?.map(wire::Event::decode);
+    let event = event.transpose().map_err(|_| damaged(4, "not an event"))?;
+    let change = row.get_ref(5)?.as_blob_or_null()?.map(|bytes| {
+        read_change(bytes).map(Arc::new).ok_or_else(|| damaged(5, "not a change of rights"))
+    });
+    let owed = match (event, change.transpose()?) {
+        (Some(event), None) => Owed::Event(event),
+        (Some(event), Some(change)) => Owed::Change(event, change),
+        (None, Some(change)) => Owed::Silence(change),
+        (None, None) => return Err(damaged(4, "owes nothing")),
     };
     Ok(OutboxRow {
         id: OutboxId(number(row, 0)?),
         channel: ChannelNo::new(number(row, 1)?),
         key,
         at: Seq::new(number(row, 3)?),
-        event,
-        change,
+        owed,
     })
 }
 
+/// Stores an event that is owed.
+pub(super) fn write_row(db: &Connection, row: &OutboxRow) -> rusqlite::Result<()> {
+    let sql = format!("INSERT INTO outbox ({OUTBOX_COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6)");
+    db.prepare_cached(&sql)?.execute(params![
+        stored(row.id.0),
+        stored(row.channel.get()),
+        row.key.as_bytes(),
+        stored(row.at.get()),
+        row.owed.event().map(wire::Event::encode_to_vec),
+        row.owed.change().map(|change| write_change(change))
+    ])?;
+    Ok(())
+}
+
 /// The stored form of a change.
-pub(super) fn write_change(change: &RightsChange) -> Vec<u8> {
+fn write_change(change: &RightsChange) -> Vec<u8> {
     let mut bytes = vec![wire_byte(change.kind.to_wire() as i32)];
     bytes.extend(change.version.to_be_bytes());
     for person in &change.people {
         let (what, user, role) = match *person {
-            RightsDelta::Added(user, role) => (ADDED, user, wire_byte(role.to_wire() as i32)),
+            RightsDelta::Added(user, role, Sight::FromHere) => (ADDED, user, role_byte(role)),
+            RightsDelta::Added(user, role, Sight::FromStart) => {
+                (ADDED_WITH_PAST, user, role_byte(role))
+            }
             RightsDelta::Removed(user) => (REMOVED, user, 0),
-            RightsDelta::Promoted(user, role) => (PROMOTED, user, wire_byte(role.to_wire() as i32)),
+            RightsDelta::RoleSet(user, role) => (ROLE_SET, user, role_byte(role)),
         };
         bytes.push(what);
         bytes.extend(user.get().to_be_bytes());
         bytes.push(role);
     }
     bytes
+}
+
+fn role_byte(role: Role) -> u8 {
+    wire_byte(role.to_wire() as i32)
 }
 
 fn wire_byte(number: i32) -> u8 {
@@ -100,9 +124,10 @@ fn read_change(bytes: &[u8]) -> Option<RightsChange> {
     let person = |bytes: &[u8; 10]| {
         let user = UserNo::new(u64::from_be_bytes(bytes[1..9].try_into().ok()?));
         match (bytes[0], Role::from_wire(bytes[9].into())) {
-            (ADDED, Some(role)) => Some(RightsDelta::Added(user, role)),
+            (ADDED, Some(role)) => Some(RightsDelta::Added(user, role, Sight::FromHere)),
+            (ADDED_WITH_PAST, Some(role)) => Some(RightsDelta::Added(user, role, Sight::FromStart)),
             (REMOVED, None) => Some(RightsDelta::Removed(user)),
-            (PROMOTED, Some(role)) => Some(RightsDelta::Promoted(user, role)),
+            (ROLE_SET, Some(role)) => Some(RightsDelta::RoleSet(user, role)),
             _ => None,
         }
     };
@@ -127,9 +152,9 @@ mod tests {
             kind: Kind::Group,
             version: 1 << 40,
             people: vec![
-                RightsDelta::Added(UserNo::new(1), Role::Member),
+                RightsDelta::Added(UserNo::new(1), Role::Member, Sight::FromHere),
                 RightsDelta::Removed(UserNo::new(u64::MAX)),
-                RightsDelta::Promoted(UserNo::new(3), Role::Owner),
+                RightsDelta::RoleSet(UserNo::new(3), Role::Owner),
             ],
         };
         let bytes = write_change(&change);

@@ -7,7 +7,7 @@ use damso_proto::wire;
 
 use crate::model::body::BodyHash;
 use crate::model::limits;
-use crate::model::rights::{Denied, Kind, RightsChange, Role};
+use crate::model::rights::{Actor, Denied, Kind, RightsChange, Role, Sight};
 
 /// The directory. Every call may block on a disk and belongs behind the blocking door.
 ///
@@ -95,48 +95,54 @@ pub trait Directory: Send + Sync {
     /// [`DirectoryError::KeyReused`]; [`DirectoryError::Engine`]; asking again is safe.
     fn answered(&self, command: &Command) -> Result<Option<Done>, DirectoryError>;
 
-    /// Makes a group with the commanding person as owner and `others` as members, all of
-    /// whom see it from its first event on.
+    /// Makes a group or a broadcast with the commanding person, if it is one, as owner, and with
+    /// `others` in the kind's default role, all of whom see it from its first event on.
     ///
     /// # Errors
     /// [`DirectoryError::NoUser`], [`DirectoryError::TooManyMembers`],
     /// [`DirectoryError::TooManyChannels`], [`DirectoryError::KeyReused`],
     /// [`DirectoryError::Engine`].
-    fn create_group(
+    fn create_channel(
         &self,
         command: &Command,
-        name: &str,
+        new: &NewChannel<'_>,
         others: &[UserNo],
     ) -> Result<Done, DirectoryError>;
 
-    /// Finds the one direct channel of the commanding person and `peer`, or makes it.
+    /// Finds the one direct channel of these two people, or makes it.
     ///
     /// # Errors
     /// [`DirectoryError::WithOneself`], [`DirectoryError::NoUser`],
     /// [`DirectoryError::TooManyChannels`], [`DirectoryError::KeyReused`],
     /// [`DirectoryError::Engine`].
-    fn open_direct(&self, command: &Command, peer: UserNo) -> Result<Done, DirectoryError>;
+    fn open_direct(
+        &self,
+        command: &Command,
+        user: UserNo,
+        peer: UserNo,
+    ) -> Result<Done, DirectoryError>;
 
-    /// Adds a person, who sees the channel from `at` on: the seq of the event that will
-    /// tell it. Adding a member again changes nothing.
+    /// Adds people at `at`: the seq of the event that will tell it, or that will come next where
+    /// none does. Who is in it already stays as they are.
     ///
     /// # Errors
     /// [`DirectoryError::NoChannel`], [`DirectoryError::Denied`], [`DirectoryError::NoUser`],
     /// [`DirectoryError::TooManyMembers`], [`DirectoryError::TooManyChannels`],
     /// [`DirectoryError::KeyReused`], [`DirectoryError::Engine`].
-    fn add_member(
+    fn add_members(
         &self,
         command: &Command,
         channel: ChannelNo,
-        user: UserNo,
+        joining: &Joining,
         at: Seq,
     ) -> Result<Done, DirectoryError>;
 
-    /// Removes a person, who sees the channel up to `at`: the seq of the event that will
-    /// tell it. Removing oneself is leaving. Removing an absent person changes nothing.
+    /// Removes a person, who sees the channel up to `at`, if that event tells it, or up to the one
+    /// before it. Removing oneself is leaving. Removing an absent person changes nothing.
     ///
     /// A group never stays without an owner while somebody is in it: when the owner
-    /// leaves, the member who has been in it longest takes over.
+    /// leaves, a moderator takes over, or the member who has been in it longest. A broadcast may
+    /// stay without one when only readers are left.
     ///
     /// # Errors
     /// [`DirectoryError::NoChannel`], [`DirectoryError::Denied`],
@@ -146,6 +152,21 @@ pub trait Directory: Send + Sync {
         command: &Command,
         channel: ChannelNo,
         user: UserNo,
+        at: Seq,
+    ) -> Result<Done, DirectoryError>;
+
+    /// Gives a member a role. An owner who gives their own away is a moderator then.
+    ///
+    /// # Errors
+    /// [`DirectoryError::NoChannel`], [`DirectoryError::Denied`], [`DirectoryError::NoUser`] for
+    /// whoever is no member, [`DirectoryError::TooManyMembers`] (of a broadcast, who may write),
+    /// [`DirectoryError::KeyReused`], [`DirectoryError::Engine`].
+    fn set_role(
+        &self,
+        command: &Command,
+        channel: ChannelNo,
+        user: UserNo,
+        role: Role,
         at: Seq,
     ) -> Result<Done, DirectoryError>;
 
@@ -197,8 +218,10 @@ pub enum Provision {
 pub struct Options {
     /// Most channels of a person, their own log not counted.
     pub channels_per_user_max: usize,
-    /// Most members of a group.
+    /// Most members of a group, and most people who may write in a broadcast.
     pub group_members_max: usize,
+    /// Most members of a broadcast.
+    pub broadcast_members_max: usize,
 }
 
 impl Default for Options {
@@ -206,6 +229,7 @@ impl Default for Options {
         Self {
             channels_per_user_max: limits::CHANNELS_PER_USER_MAX,
             group_members_max: limits::GROUP_MEMBERS_MAX,
+            broadcast_members_max: limits::BROADCAST_MEMBERS_MAX,
         }
     }
 }
@@ -213,8 +237,8 @@ impl Default for Options {
 /// Who commands, and how a repetition is told.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Command {
-    /// The person whose rights count, and in whose scope the key lies.
-    pub user: UserNo,
+    /// Whose rights count, and in whose scope the key lies.
+    pub by: Actor,
     /// The idempotency key. That it is neither too old nor from the future is checked before.
     pub key: Key,
     /// What is commanded.
@@ -228,7 +252,8 @@ pub struct Command {
 pub struct Done {
     /// The channel that it concerns; for one that was made, its number.
     pub channel: ChannelNo,
-    /// The event that tells it there; [`Seq::ZERO`]: nothing had to change.
+    /// The channel's last seq as it took effect: where an event tells it, that one.
+    /// [`Seq::ZERO`]: nothing had to change.
     pub seq: Seq,
     /// The key was known: this is the first answer again.
     pub is_repeated: bool,
@@ -250,12 +275,60 @@ pub struct OutboxRow {
     pub channel: ChannelNo,
     /// The key under which it is appended, of the user 0.
     pub key: Key,
-    /// Where it must stand. [`Seq::ZERO`]: at the end, wherever that is (people's own logs).
+    /// Where its event must stand. [`Seq::ZERO`]: at the end, wherever that is (people's own logs).
+    /// For a change that no event tells: the seq that comes after it.
     pub at: Seq,
-    /// The event, without its place.
-    pub event: wire::Event,
-    /// What it changes in rights. Nothing for people's own logs.
-    pub change: Option<Arc<RightsChange>>,
+    /// What is owed.
+    pub owed: Owed,
+}
+
+/// What the directory owes to a channel.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Owed {
+    /// An event, without its place, for a person's own log.
+    Event(wire::Event),
+    /// An event, without its place, and the change of rights that it tells.
+    Change(wire::Event, Arc<RightsChange>),
+    /// A change of rights for every shard, of which no event tells.
+    Silence(Arc<RightsChange>),
+}
+
+impl Owed {
+    /// The event, if there is one.
+    pub const fn event(&self) -> Option<&wire::Event> {
+        match self {
+            Self::Event(event) | Self::Change(event, _) => Some(event),
+            Self::Silence(_) => None,
+        }
+    }
+
+    /// The change of rights, if there is one.
+    pub const fn change(&self) -> Option<&Arc<RightsChange>> {
+        match self {
+            Self::Event(_) => None,
+            Self::Change(_, change) | Self::Silence(change) => Some(change),
+        }
+    }
+}
+
+/// A channel to be made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NewChannel<'a> {
+    /// A group or a broadcast.
+    pub kind: Kind,
+    /// Its name.
+    pub name: &'a str,
+}
+
+/// People to be added.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Joining {
+    /// Who.
+    pub users: Vec<UserNo>,
+    /// As what; `None`: as the kind of channel has it.
+    pub role: Option<Role>,
+    /// What they see.
+    pub sight: Sight,
 }
 
 /// A person.
@@ -274,11 +347,11 @@ pub struct Channel {
     pub number: ChannelNo,
     /// What it is.
     pub kind: Kind,
-    /// Of a group; else empty.
+    /// Of a direct channel empty.
     pub name: String,
     /// Counts up with every change of members; 0 for a person's own log.
     pub version: u64,
-    /// Everyone in it, by rising number.
+    /// Everyone in it, by rising number; of a broadcast, everyone who may more than read.
     pub members: Vec<Member>,
     /// Events that are not in its log yet, oldest first.
     pub pending: Vec<OutboxRow>,
@@ -308,10 +381,12 @@ pub struct Membership {
     pub from: Seq,
     /// The other person of a direct channel.
     pub peer: Option<UserNo>,
-    /// Of a group; else empty.
+    /// Of a direct channel empty.
     pub name: String,
     /// Counts up with every change of members.
     pub version: u64,
+    /// How many are in it.
+    pub members: u64,
 }
 
 /// Why the directory did not do it.
@@ -329,8 +404,8 @@ pub enum DirectoryError {
     /// A direct channel has two people.
     #[error("a direct channel needs another person")]
     WithOneself,
-    /// The group is full. Until somebody leaves, trying again is useless.
-    #[error("a group has at most {max} members")]
+    /// The channel is full. Until somebody leaves, trying again is useless.
+    #[error("the channel has {max} members, the most there may be")]
     TooManyMembers {
         /// The limit.
         max: usize,

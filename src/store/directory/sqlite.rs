@@ -15,10 +15,11 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::commands::{self, Work};
 use super::seam::{
-    Channel, Command, Directory, DirectoryError, Done, Member, Membership, Moved, Options,
-    OutboxId, OutboxRow, User,
+    Channel, Command, Directory, DirectoryError, Done, Joining, Member, Membership, Moved,
+    NewChannel, Options, OutboxId, OutboxRow, User,
 };
 use super::{reads, schema};
+use crate::model::rights::Role;
 use crate::runtime::private_file;
 use crate::runtime::random::Random;
 
@@ -89,6 +90,8 @@ impl Sqlite {
         random: Arc<dyn Random>,
     ) -> Result<Self> {
         set_up(&writer)?;
+        // A table that is copied must not take along the rows that refer to it.
+        writer.pragma_update(None, "foreign_keys", false)?;
         schema::prepare(&mut writer, path)?;
         // Answers "memory" where there is no file, which is all right.
         writer.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
@@ -184,22 +187,38 @@ impl Directory for Sqlite {
         commands::known(&transaction, command)
     }
 
-    fn create_group(&self, command: &Command, name: &str, others: &[UserNo]) -> Result<Done> {
-        self.command(command, |work| work.create_group(name, others))
+    fn create_channel(
+        &self,
+        command: &Command,
+        new: &NewChannel<'_>,
+        others: &[UserNo],
+    ) -> Result<Done> {
+        self.command(command, |work| work.create_channel(new, others))
     }
 
-    fn open_direct(&self, command: &Command, peer: UserNo) -> Result<Done> {
-        self.command(command, |work| work.open_direct(peer))
+    fn open_direct(&self, command: &Command, user: UserNo, peer: UserNo) -> Result<Done> {
+        self.command(command, |work| work.open_direct(user, peer))
     }
 
-    fn add_member(
+    fn add_members(
+        &self,
+        command: &Command,
+        channel: ChannelNo,
+        joining: &Joining,
+        at: Seq,
+    ) -> Result<Done> {
+        self.command(command, |work| work.add_members(channel, joining, at))
+    }
+
+    fn set_role(
         &self,
         command: &Command,
         channel: ChannelNo,
         user: UserNo,
+        role: Role,
         at: Seq,
     ) -> Result<Done> {
-        self.command(command, |work| work.add_member(channel, user, at))
+        self.command(command, |work| work.set_role(channel, user, role, at))
     }
 
     fn remove_member(

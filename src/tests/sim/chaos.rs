@@ -2,6 +2,8 @@
 
 use std::rc::Rc;
 
+use damso_client::Admission;
+
 use super::crowd::Crowd;
 use super::device::Device;
 use super::harm::{befall, in_flight};
@@ -29,7 +31,11 @@ async fn happening(story: &Rc<Story>, crowd: &mut Crowd, guest: &Rc<Device>) {
             let (uid, user, adds) = (guest.uid(), guest.user(), dice.one_in(2));
             story.command(async move {
                 let done = match adds {
-                    true => owner.add_member(channel, &uid).await,
+                    true => {
+                        owner
+                            .add_members(channel, std::slice::from_ref(&uid), Admission::default())
+                            .await
+                    }
                     false => owner.remove_member(channel, user).await,
                 };
                 drop(done);

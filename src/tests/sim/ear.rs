@@ -154,13 +154,23 @@ impl Ear {
         }
         heard.seqs.push(seq);
         // Behind one's own removal nothing follows; what comes then is of another membership.
-        heard.next = (!self.removes_me(event)).then_some(seq + 1);
+        heard.next = Some(seq + 1);
+        if let Some(left) = self.removes_me(event) {
+            all.entry(left).or_default().next = None;
+        }
     }
 
-    fn removes_me(&self, event: &wire::Event) -> bool {
+    /// The channel that is over for me with this event. Of a broadcast, my own log tells it.
+    fn removes_me(&self, event: &wire::Event) -> Option<ChannelNo> {
         let Some(wire::event::Content::System(wire::System { what })) = &event.content else {
-            return false;
+            return None;
         };
-        matches!(what, Some(What::MemberRemoved(removed)) if removed.member == self.user.get())
+        match what {
+            Some(What::MemberRemoved(removed)) if removed.member == self.user.get() => {
+                Some(ChannelNo::new(event.channel))
+            }
+            Some(What::ChannelRemoved(removed)) => Some(ChannelNo::new(removed.channel)),
+            _ => None,
+        }
     }
 }

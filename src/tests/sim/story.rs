@@ -12,7 +12,7 @@ use damso::session::token::{Issuer, Verifier};
 use damso::store::directory::{self, Sqlite};
 use damso::store::memory::{InFlight, MemoryDisk};
 use damso::transport::certificate::{self, Tls};
-use damso_client::{ChannelNo, Seq, Uid};
+use damso_client::{ChannelKind, ChannelNo, Role, Seq, Uid};
 use damso_loadtest::checker::{Observation, Verdict};
 use damso_proto::address::{ConnectionString, Token};
 use tokio::sync::Notify;
@@ -231,10 +231,27 @@ impl Story {
         string
     }
 
-    /// Makes a group of these devices' persons; the first is its owner.
+    /// Makes a group of these devices' persons, or a broadcast in which all of them write; the
+    /// first is its owner.
     pub(crate) async fn room(&self, members: &[Rc<Device>]) -> Room {
+        let kind = if self.dice.one_in(2) { ChannelKind::Broadcast } else { ChannelKind::Group };
+        self.room_of(kind, members).await
+    }
+
+    /// The same, of a kind.
+    pub(crate) async fn room_of(&self, kind: ChannelKind, members: &[Rc<Device>]) -> Room {
         let others: Vec<_> = members[1..].iter().map(|device| device.uid()).collect();
-        let made = members[0].client().create_group("room", &others).await.expect("a group");
+        let owner = members[0].client();
+        let made = match kind {
+            ChannelKind::Broadcast => owner.create_broadcast("room", &others).await,
+            _ => owner.create_group("room", &others).await,
+        };
+        let made = made.expect("a channel");
+        for device in members[1..].iter().filter(|_| kind == ChannelKind::Broadcast) {
+            // There may be two devices of one person.
+            let given = owner.set_role(made.channel, device.user(), Role::Member).await;
+            given.expect("a role");
+        }
         let room = Room { channel: made.channel, members: members.to_vec() };
         for device in members {
             let (receiver, channel) = (device.receiver(), made.channel);

@@ -1,6 +1,8 @@
 //! A store whose appends end in conflicts and in unknown outcomes: stored, not stored, or stored
 //! after the channel was opened again.
 
+use damso_client::Admission;
+
 use super::crowd::Crowd;
 use super::device::Device;
 use super::story::{Memory, play, seeds};
@@ -19,7 +21,7 @@ fn delivery_orders_everything_once_over_a_store_that_often_does_not_know() {
             for _ in 0..ROUNDS {
                 crowd.chat(story.dice.millis(1..400)).await;
                 // An unknown outcome is asked for again by the next round.
-                drop(owner.add_member(channel, &guest.uid()).await);
+                drop(owner.add_members(channel, &[guest.uid()], Admission::default()).await);
                 crowd.chat(story.dice.millis(1..400)).await;
                 drop(owner.remove_member(channel, guest.user()).await);
             }

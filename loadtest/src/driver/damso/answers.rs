@@ -7,10 +7,11 @@ use damso_proto::wire;
 use damso_proto::wire::standing::State;
 
 use super::Damso;
-use super::asks::{Line, Step};
+use super::asks::{INVITED_MAX, Line, Step};
 use super::person::Asked;
 use crate::checker::{Observation, ReceiverNo, Seen};
 use crate::driver::{How, Told};
+use crate::scenario::Kind as Sort;
 
 impl Damso {
     pub(super) fn acked(&mut self, conn: u32, id: u64, ack: &wire::Ack, told: &mut Vec<Told>) {
@@ -91,14 +92,15 @@ impl Damso {
         }
     }
 
-    /// A channel has its number; the members for whom there was no room are added one by one.
+    /// A channel has its number; the members for whom there was no room are added.
     fn made(&mut self, channel: u32, number: u64) {
         self.numbers[channel as usize] = number;
         self.channels.insert(number, channel);
         let class = self.setting.layout.class(channel);
-        if !class.direct {
+        if class.kind != Sort::Direct {
             let others = self.invited(channel) + 1..class.members;
-            self.steps.extend(others.map(|member| Step { channel, add: Some(member) }));
+            let firsts = others.step_by(INVITED_MAX as usize);
+            self.steps.extend(firsts.map(|first| Step { channel, add: Some(first) }));
         }
     }
 

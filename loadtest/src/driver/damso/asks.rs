@@ -12,16 +12,18 @@ use super::session::{Talk, moment, session_no};
 use crate::checker::{BodyHash, Observation};
 use crate::engine::payload::{Payload, Tag};
 use crate::engine::poll::unix_ms;
+use crate::scenario::Kind as Sort;
 
 /// The name of a load message's custom content.
 pub(super) const PAYLOAD_TYPE: &str = "load/1";
-/// People invited when a group is made; the others are added one by one.
-const INVITED_MAX: u32 = 100;
+/// People invited when a channel is made, and added by each command afterwards.
+pub(super) const INVITED_MAX: u32 = 100;
 
-/// A channel to be made, or a member to be added to it.
+/// A channel to be made, or members to be added to it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Step {
     pub(super) channel: u32,
+    /// The first of them.
     pub(super) add: Option<u32>,
 }
 
@@ -61,17 +63,23 @@ impl Damso {
         let Some(Step { channel, add }) = self.steps.pop_front() else { return };
         let layout = &self.setting.layout;
         let uid = |at| self.uid(layout.member(channel, at));
+        let class = layout.class(channel);
         let kind = match add {
-            None if layout.class(channel).direct => {
+            None if class.kind == Sort::Direct => {
                 Kind::OpenDirect(wire::OpenDirect { uid: uid(1) })
             }
-            None => Kind::CreateGroup(wire::CreateGroup {
+            None => Kind::CreateChannel(wire::CreateChannel {
                 name: format!("load {channel}"),
                 uids: (1..=self.invited(channel)).map(uid).collect(),
+                kind: match class.kind {
+                    Sort::Broadcast => wire::ChannelKind::Broadcast.into(),
+                    Sort::Group | Sort::Direct => wire::ChannelKind::Group.into(),
+                },
             }),
-            Some(member) => Kind::AddMember(wire::AddMember {
+            Some(first) => Kind::AddMembers(wire::AddMembers {
                 channel: self.numbers[channel as usize],
-                uid: uid(member),
+                uids: (first..class.members.min(first + INVITED_MAX)).map(uid).collect(),
+                ..Default::default()
             }),
         };
         let key = self.key();

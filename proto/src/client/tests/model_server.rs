@@ -155,8 +155,27 @@ impl ModelServer {
         log.from = log.head() + 1;
         let from = log.from;
         self.append(channel, 0, wire::event::Content::Text("joined".into()));
-        let what = wire::system::What::ChannelAdded(wire::system::ChannelAdded { channel, from });
-        self.own(what);
+        let added = wire::system::ChannelAdded { channel, from, head: from };
+        self.own(wire::system::What::ChannelAdded(added));
+    }
+
+    /// The person enters a broadcast: only their own log tells it. They see all of its past, or
+    /// what comes next.
+    pub(super) fn join_silently(&mut self, channel: u64, with_past: bool) {
+        let log = self.logs.entry(channel).or_default();
+        log.mine = true;
+        let head = log.head();
+        log.from = if with_past { 1 } else { head + 1 };
+        let added = wire::system::ChannelAdded { channel, from: log.from, head };
+        self.own(wire::system::What::ChannelAdded(added));
+    }
+
+    /// The person is put out of a broadcast: only their own log tells it.
+    pub(super) fn part_silently(&mut self, channel: u64) {
+        let log = self.logs.entry(channel).or_default();
+        log.mine = false;
+        let removed = wire::system::ChannelRemoved { channel, to: log.head() };
+        self.own(wire::system::What::ChannelRemoved(removed));
     }
 
     /// The person is put out of a channel, and their own log tells it.

@@ -276,3 +276,36 @@ fn the_state_of_one_person_is_not_shown_to_another() {
     (0..4).for_each(|_| world.network(100_000));
     assert_eq!(world.replica.state(), State::SignedOut(SignedOut::OtherPerson));
 }
+
+#[test]
+fn in_a_broadcast_ones_own_log_alone_tells_who_comes_and_goes() {
+    let mut world = online(12);
+    world.server.logs.entry(20).or_default();
+    for _ in 0..3 {
+        world.server.append(20, USER + 1, theirs());
+    }
+    world.server.join_silently(20, false);
+    moments(&mut world);
+    assert!(!world.taken.contains_key(&20), "nothing is theirs yet, and nothing is looked for");
+    world.server.append(20, USER + 1, theirs());
+    moments(&mut world);
+    assert_eq!(world.taken[&20], [4]);
+    world.server.part_silently(20);
+    world.server.append(20, USER + 1, theirs());
+    moments(&mut world);
+    let gone = News::Gone { channel: ChannelNo::new(20) };
+    assert_eq!((&*world.taken[&20], &*world.others), (&[4][..], &[gone][..]));
+}
+
+#[test]
+fn who_may_read_all_of_the_past_begins_with_its_newest_part() {
+    let mut world = online(13);
+    world.server.logs.entry(20).or_default();
+    let recent = crate::client::Options::new(wire::Hello::default()).new_channel_events;
+    for _ in 0..recent + 5 {
+        world.server.append(20, USER + 1, theirs());
+    }
+    world.server.join_silently(20, true);
+    world.settle();
+    assert_eq!(world.taken[&20], (6..=recent + 5).collect::<Vec<_>>());
+}

@@ -4,7 +4,7 @@ use damso_proto::wire::client_frame::Kind;
 use damso_proto::wire::read_history::Direction;
 use damso_proto::wire::{self, ClientFrame, EventFlag, send};
 
-use super::{ALICE, BOB, DIRECT, GROUP, SELF, Sample, UNIX_MS, key, sample};
+use super::{ALICE, BOB, BROADCAST, DIRECT, GROUP, SELF, Sample, UNIX_MS, key, sample};
 
 pub(crate) fn frames() -> Vec<Sample<ClientFrame>> {
     let mut all = vec![Sample { name: "client-keep-alive", frame: None }];
@@ -113,20 +113,36 @@ fn messages() -> Vec<Sample<ClientFrame>> {
 }
 
 fn channels() -> Vec<Sample<ClientFrame>> {
+    let uids: Vec<String> = vec!["bob".into(), "auth0|carol".into()];
     let create =
-        wire::CreateGroup { name: "점심".into(), uids: vec!["bob".into(), "auth0|carol".into()] };
+        wire::CreateChannel { name: "점심".into(), uids: uids.clone(), ..Default::default() };
+    let broadcast = wire::CreateChannel {
+        name: "공지".into(),
+        kind: wire::ChannelKind::Broadcast.into(),
+        ..Default::default()
+    };
     let open = wire::OpenDirect { uid: "bob".into() };
     let list = wire::ListChannels { after: GROUP, limit: 100 };
-    let add = wire::AddMember { channel: GROUP, uid: "bob".into() };
+    let add = wire::AddMembers { channel: GROUP, uids: vec!["bob".into()], ..Default::default() };
+    let add_readers = wire::AddMembers {
+        channel: BROADCAST,
+        uids,
+        role: wire::Role::Reader.into(),
+        history: true,
+    };
+    let set_role = wire::SetRole { channel: GROUP, user: BOB, role: wire::Role::Moderator.into() };
     let remove = wire::RemoveMember { channel: GROUP, user: BOB };
     let leave = wire::LeaveChannel { channel: GROUP };
     let members = wire::ListMembers { channel: GROUP, after: ALICE, limit: 100 };
     let people = wire::FindPeople { users: vec![ALICE, BOB], uids: vec!["auth0|carol".into()] };
     vec![
-        sample("create-group", changing(20, Kind::CreateGroup(create))),
+        sample("create-group", changing(20, Kind::CreateChannel(create))),
+        sample("create-broadcast", changing(28, Kind::CreateChannel(broadcast))),
         sample("open-direct", changing(21, Kind::OpenDirect(open))),
         sample("list-channels", asking(22, Kind::ListChannels(list))),
-        sample("add-member", changing(23, Kind::AddMember(add))),
+        sample("add-members", changing(23, Kind::AddMembers(add))),
+        sample("add-readers", changing(29, Kind::AddMembers(add_readers))),
+        sample("set-role", changing(30, Kind::SetRole(set_role))),
         sample("remove-member", changing(24, Kind::RemoveMember(remove))),
         sample("leave-channel", changing(25, Kind::LeaveChannel(leave))),
         sample("list-members", asking(26, Kind::ListMembers(members))),

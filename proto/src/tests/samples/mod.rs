@@ -14,6 +14,7 @@ pub(crate) const ALICE: u64 = 7;
 pub(crate) const BOB: u64 = 9;
 pub(crate) const CAROL: u64 = 11;
 pub(crate) const GROUP: u64 = 42;
+pub(crate) const BROADCAST: u64 = 46;
 pub(crate) const DIRECT: u64 = 44;
 /// Alice's own log.
 pub(crate) const SELF: u64 = 2 * ALICE + 1;

@@ -6,7 +6,9 @@ use damso_proto::wire::standing::State;
 use damso_proto::wire::system::{self, What};
 use damso_proto::wire::{self, ChannelInfo, ChannelKind, EventKind, Role, ServerFrame, event};
 
-use super::{ALICE, BOB, CAROL, DIRECT, GROUP, SELF, Sample, UNIX_MS, key, message_id, sample};
+use super::{
+    ALICE, BOB, BROADCAST, CAROL, DIRECT, GROUP, SELF, Sample, UNIX_MS, key, message_id, sample,
+};
 
 pub(crate) fn frames() -> Vec<Sample<ServerFrame>> {
     let mut all = vec![Sample { name: "server-keep-alive", frame: None }];
@@ -86,6 +88,7 @@ fn group() -> ChannelInfo {
         head: 301,
         name: "점심".into(),
         version: 2,
+        members: 2,
         ..Default::default()
     }
 }
@@ -99,6 +102,21 @@ fn direct() -> ChannelInfo {
         head: 1,
         peer: BOB,
         version: 1,
+        members: 2,
+        ..Default::default()
+    }
+}
+
+fn broadcast() -> ChannelInfo {
+    ChannelInfo {
+        channel: BROADCAST,
+        kind: ChannelKind::Broadcast.into(),
+        role: Role::Reader.into(),
+        from: 1,
+        head: 7,
+        name: "공지".into(),
+        version: 40,
+        members: 10_000,
         ..Default::default()
     }
 }
@@ -173,7 +191,14 @@ fn events() -> Vec<Sample<ServerFrame>> {
     let added = system::MembersAdded { by: ALICE, members: vec![CAROL] };
     let removed = system::MemberRemoved { by: ALICE, member: CAROL };
     let left = system::MemberLeft { member: BOB };
-    let channel_added = system::ChannelAdded { channel: GROUP, from: 1 };
+    let channel_added = system::ChannelAdded { channel: GROUP, from: 1, head: 1 };
+    let role_set = system::RoleSet {
+        by: ALICE,
+        member: BOB,
+        role: Role::Moderator.into(),
+        ..Default::default()
+    };
+    let own_role = system::RoleSet { channel: BROADCAST, ..role_set };
     let channel_removed = system::ChannelRemoved { channel: GROUP, to: 310 };
     vec![
         sample("event-text", bare(Kind::Event(text(301, ALICE, "점심 먹자")))),
@@ -186,6 +211,8 @@ fn events() -> Vec<Sample<ServerFrame>> {
         sample("event-members-added", system(What::MembersAdded(added))),
         sample("event-member-removed", system(What::MemberRemoved(removed))),
         sample("event-member-left", system(What::MemberLeft(left))),
+        sample("event-role-set", system(What::RoleSet(role_set))),
+        sample("event-own-role-set", personal(What::RoleSet(own_role))),
         sample("event-channel-added", personal(What::ChannelAdded(channel_added))),
         sample("event-channel-removed", personal(What::ChannelRemoved(channel_removed))),
     ]
@@ -206,7 +233,8 @@ fn answers() -> Vec<Sample<ServerFrame>> {
     };
     let first = page(vec![row(text(301, ALICE, "점심 먹자"))], 301, 301);
     let last = page(vec![row(text(302, BOB, "좋아"))], 302, 302);
-    let list = wire::ChannelList { channels: vec![group(), direct()], end: true };
+    let channels = vec![group(), direct(), broadcast()];
+    let list = wire::ChannelList { channels, end: true };
     let member =
         |user, role: Role, uid: &str| wire::Member { user, role: role.into(), uid: uid.into() };
     let members = vec![member(ALICE, Role::Owner, "alice"), member(BOB, Role::Member, "bob")];

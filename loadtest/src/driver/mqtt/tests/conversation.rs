@@ -7,6 +7,7 @@ use super::broker::{Broker, Manner};
 use crate::driver::{Broken, Driver as _, How, Setting, Told};
 use crate::engine::payload::{Payload, Read, Tag};
 use crate::engine::target::Target;
+use crate::scenario::Kind;
 use crate::scenario::layout::{Class, Layout};
 
 const RUN: u64 = 0xab;
@@ -36,7 +37,7 @@ fn payload(number: u32) -> Payload {
 impl Room {
     /// `people` who are in `channels` channels of `members` each.
     fn new(qos: Qos, manner: Manner, people: u32, channels: u32, members: u32) -> Self {
-        let layout = Layout::new(people, &[Class { count: channels, members, direct: false }]);
+        let layout = Layout::new(people, &[Class { count: channels, members, kind: Kind::Group }]);
         let setting = Setting { run: RUN, worker: 3, layout, check: false };
         let mut room = Self {
             driver: Mqtt::new(setting, target(), qos),

@@ -1,88 +1,15 @@
-//! The laws of every directory, kept by each engine.
+//! People, direct channels and groups; keys, outbox, pages.
 
-use std::sync::Arc;
+use damso_proto::id::{ChannelNo, Seq};
 
-use damso_proto::id::{ChannelNo, Key, Seq, Uid, UserNo};
-use damso_proto::wire;
-
-use super::{
-    Command, Directory, DirectoryError, Done, Member, Moved, Options, OutboxId, OutboxRow,
-    Provision, Sqlite,
+use super::super::kit::Short as _;
+use super::super::{
+    Command, Directory as _, DirectoryError, Done, Member, Moved, OutboxId, Provision,
 };
+use super::world::{HOUR_MS, NOW_MS, command, command_at, every_engine, p, seq, told, uid};
 use crate::model::body::BodyHash;
-use crate::model::rights::{Denied, Kind, RightsChange, RightsDelta, Role};
+use crate::model::rights::{Denied, Kind, RightsChange, RightsDelta, Role, Sight};
 use crate::model::system;
-use crate::runtime::random::SeededRandom;
-
-const NOW_MS: u64 = 1_800_000_000_000;
-const HOUR_MS: u64 = 3_600_000;
-
-/// Limits small enough to be reached.
-const OPTIONS: Options = Options { channels_per_user_max: 4, group_members_max: 5 };
-
-/// Runs a law on every engine.
-fn every_engine(law: impl Fn(&World)) {
-    let random = || Arc::new(SeededRandom::new(1));
-    law(&World::new(Sqlite::in_memory(OPTIONS, random()).unwrap()));
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("directory.sqlite");
-    law(&World::new(Sqlite::open(&path, OPTIONS, random()).unwrap()));
-}
-
-/// A directory with people 1 to 9, called p1 to p9.
-struct World {
-    directory: Sqlite,
-}
-
-impl World {
-    fn new(directory: Sqlite) -> Self {
-        for n in 1..=9 {
-            let user = directory.find_or_make_user(&uid(n), NOW_MS).unwrap();
-            assert_eq!((user.number, user.uid), (p(n), uid(n)), "numbers are dense from 1");
-        }
-        Self { directory }
-    }
-
-    fn group(&self, key: u8, maker: u64, others: &[u64]) -> ChannelNo {
-        let others: Vec<_> = others.iter().map(|n| p(*n)).collect();
-        self.directory.create_group(&command(key, maker), "group", &others).unwrap().channel
-    }
-
-    fn roles(&self, channel: ChannelNo) -> Vec<(u64, Role)> {
-        let members = self.directory.channel(channel).unwrap().unwrap().members;
-        members.into_iter().map(|member| (member.user.get(), member.role)).collect()
-    }
-
-    fn channels_of(&self, user: u64) -> Vec<ChannelNo> {
-        let memberships = self.directory.memberships(p(user), ChannelNo::new(0), 100).unwrap();
-        memberships.into_iter().map(|membership| membership.channel).collect()
-    }
-}
-
-fn p(n: u64) -> UserNo {
-    UserNo::new(n)
-}
-
-fn uid(n: u64) -> Uid {
-    Uid::parse(&format!("p{n}")).unwrap()
-}
-
-fn command(key: u8, user: u64) -> Command {
-    command_at(NOW_MS, key, user)
-}
-
-fn command_at(now_ms: u64, key: u8, user: u64) -> Command {
-    Command { user: p(user), key: Key::new(now_ms, [key; 10]), body: BodyHash(u64::MAX), now_ms }
-}
-
-/// What a row says, without its place in the outbox and its key.
-fn told(row: &OutboxRow) -> (ChannelNo, Seq, wire::Event, Option<RightsChange>) {
-    (row.channel, row.at, row.event.clone(), row.change.as_deref().cloned())
-}
-
-fn seq(n: u64) -> Seq {
-    Seq::new(n)
-}
 
 #[test]
 fn a_uid_is_one_person_for_ever() {
@@ -118,16 +45,17 @@ fn a_new_group_owes_its_log_and_each_members_own_log_one_event() {
             kind: Kind::Group,
             version: 1,
             people: vec![
-                RightsDelta::Added(p(2), Role::Owner),
-                RightsDelta::Added(p(1), Role::Member),
-                RightsDelta::Added(p(3), Role::Member),
+                RightsDelta::Added(p(2), Role::Owner, Sight::FromHere),
+                RightsDelta::Added(p(1), Role::Member, Sight::FromHere),
+                RightsDelta::Added(p(3), Role::Member, Sight::FromHere),
             ],
         };
         let created = system::created(p(2), &[p(2), p(1), p(3)]);
-        let mut expected = vec![(group, seq(1), created, Some(change))];
+        let mut expected = vec![(group, seq(1), Some(created), Some(change))];
         for n in [2, 1, 3] {
             let own = ChannelNo::self_of(p(n));
-            expected.push((own, Seq::ZERO, system::channel_added(group, seq(1)), None));
+            let added = system::channel_added(group, seq(1), seq(1));
+            expected.push((own, Seq::ZERO, Some(added), None));
         }
         assert_eq!(done.rows.iter().map(told).collect::<Vec<_>>(), expected);
         assert_eq!(directory.outbox(OutboxId(0), 100).unwrap(), done.rows);
@@ -146,19 +74,19 @@ fn a_new_group_owes_its_log_and_each_members_own_log_one_event() {
 fn two_people_have_one_direct_channel_whoever_opens_it() {
     every_engine(|world| {
         let directory = &world.directory;
-        let made = directory.open_direct(&command(1, 5), p(4)).unwrap();
+        let made = directory.open_mine(&command(1, 5), p(4)).unwrap();
         assert_eq!((made.seq, made.rows.len()), (seq(1), 3));
         for (key, user, peer) in [(2, 5, 4), (3, 4, 5)] {
-            let found = directory.open_direct(&command(key, user), p(peer)).unwrap();
+            let found = directory.open_mine(&command(key, user), p(peer)).unwrap();
             assert_eq!((found.channel, found.seq), (made.channel, Seq::ZERO));
             assert!(found.rows.is_empty() && !found.is_repeated);
             let membership = &directory.memberships(p(user), ChannelNo::new(0), 9).unwrap()[0];
             assert_eq!((membership.kind, membership.peer), (Kind::Direct, Some(p(peer))));
         }
-        assert_ne!(directory.open_direct(&command(4, 5), p(6)).unwrap().channel, made.channel);
-        let alone = directory.open_direct(&command(5, 5), p(5));
+        assert_ne!(directory.open_mine(&command(4, 5), p(6)).unwrap().channel, made.channel);
+        let alone = directory.open_mine(&command(5, 5), p(5));
         assert!(matches!(alone, Err(DirectoryError::WithOneself)));
-        let nobody = directory.open_direct(&command(6, 5), p(77));
+        let nobody = directory.open_mine(&command(6, 5), p(77));
         assert!(matches!(nobody, Err(DirectoryError::NoUser(user)) if user == p(77)));
     });
 }
@@ -168,7 +96,7 @@ fn racing_openers_of_a_direct_channel_get_the_same_one() {
     every_engine(|world| {
         let open = |key: u8| {
             let (user, peer) = if key.is_multiple_of(2) { (1, 2) } else { (2, 1) };
-            world.directory.open_direct(&command(key, user), p(peer)).unwrap()
+            world.directory.open_mine(&command(key, user), p(peer)).unwrap()
         };
         let opened: Vec<Done> = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..8).map(|key| scope.spawn(move || open(key))).collect();
@@ -188,12 +116,13 @@ fn coming_and_going_is_told_in_the_channel_and_to_the_person() {
         let change = |version, person| {
             Some(RightsChange { kind: Kind::Group, version, people: vec![person] })
         };
-        let (own, joins) = (ChannelNo::self_of(p(3)), RightsDelta::Added(p(3), Role::Member));
+        let (own, joins) =
+            (ChannelNo::self_of(p(3)), RightsDelta::Added(p(3), Role::Member, Sight::FromHere));
         assert_eq!(
             added.rows.iter().map(told).collect::<Vec<_>>(),
             [
-                (group, seq(7), system::members_added(p(1), &[p(3)]), change(2, joins)),
-                (own, Seq::ZERO, system::channel_added(group, seq(7)), None),
+                (group, seq(7), Some(system::members_added(p(1), &[p(3)])), change(2, joins)),
+                (own, Seq::ZERO, Some(system::channel_added(group, seq(7), seq(7))), None),
             ]
         );
         assert_eq!(directory.memberships(p(3), ChannelNo::new(0), 9).unwrap()[0].from, seq(7));
@@ -202,8 +131,8 @@ fn coming_and_going_is_told_in_the_channel_and_to_the_person() {
         assert_eq!(
             removed.rows.iter().map(told).collect::<Vec<_>>(),
             [
-                (group, seq(9), system::member_removed(p(1), p(3)), change(3, goes)),
-                (own, Seq::ZERO, system::channel_removed(group, seq(9)), None),
+                (group, seq(9), Some(system::member_removed(p(1), p(3))), change(3, goes)),
+                (own, Seq::ZERO, Some(system::channel_removed(group, seq(9))), None),
             ]
         );
         assert_eq!((removed.seq, world.channels_of(3)), (seq(9), vec![]));
@@ -265,7 +194,7 @@ fn rights_are_checked_where_they_are_true() {
     every_engine(|world| {
         let directory = &world.directory;
         let group = world.group(1, 1, &[2, 3]);
-        let direct = directory.open_direct(&command(2, 1), p(2)).unwrap().channel;
+        let direct = directory.open_mine(&command(2, 1), p(2)).unwrap().channel;
         let own = ChannelNo::self_of(p(1));
         let add = |user, to| directory.add_member(&command(9, user), to, p(5), seq(5));
         let remove =
@@ -299,10 +228,10 @@ fn when_the_owner_leaves_who_has_been_in_it_longest_takes_over() {
             directory.add_member(&command(key, 5), group, p(user), seq(at)).unwrap();
         }
         let left = directory.remove_member(&command(4, 5), group, p(5), seq(4)).unwrap();
-        let change = left.rows[0].change.as_deref().unwrap();
-        let people = [RightsDelta::Removed(p(5)), RightsDelta::Promoted(p(4), Role::Owner)];
+        let change = left.rows[0].owed.change().unwrap();
+        let people = [RightsDelta::Removed(p(5)), RightsDelta::RoleSet(p(4), Role::Owner)];
         assert_eq!(change.people, people);
-        assert_eq!(left.rows[0].event, system::member_left(p(5)));
+        assert_eq!(left.rows[0].owed.event(), Some(&system::member_left(p(5))));
         assert_eq!(world.roles(group), [(1, Role::Member), (4, Role::Owner)]);
         for (key, user, at) in [(5, 4, 5), (6, 1, 6)] {
             directory.remove_member(&command(key, user), group, p(user), seq(at)).unwrap();
@@ -326,7 +255,7 @@ fn limits_hold_for_everyone_concerned() {
         }
         let mine = directory.create_group(&command(7, 1), "fifth", &[]);
         let theirs = directory.create_group(&command(8, 9), "fifth", &[p(1)]);
-        let direct = directory.open_direct(&command(9, 9), p(1));
+        let direct = directory.open_mine(&command(9, 9), p(1));
         for full in [mine, theirs, direct] {
             let is = matches!(full, Err(DirectoryError::TooManyChannels { user, max: 4 }) if user == p(1));
             assert!(is);

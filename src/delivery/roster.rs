@@ -1,0 +1,99 @@
+//! Who may what in a channel, as its owner knows it.
+//!
+//! Everybody in it stands here, but for a broadcast's readers: there are too many, and nothing that
+//! they may ask for needs more than the directory's word.
+
+use damso_proto::id::{Seq, UserNo};
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+
+use super::mail::{Change, ChangeKind};
+use crate::model::rights::{Actor, Denied, Kind, Op, RightsChange, RightsDelta, Role, authorise};
+use crate::store::directory;
+
+/// A person in a channel.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Member {
+    pub(super) role: Role,
+    /// The first seq that they may see.
+    pub(super) from: Seq,
+}
+
+/// See the module's text.
+pub(super) struct Roster {
+    kind: Kind,
+    members: HashMap<UserNo, Member, FixedState>,
+}
+
+impl Default for Roster {
+    /// Of a channel that was not read yet: nobody may anything.
+    fn default() -> Self {
+        Self { kind: Kind::Personal, members: HashMap::default() }
+    }
+}
+
+impl Roster {
+    /// As the directory has it.
+    pub(super) fn read(kind: Kind, members: &[directory::Member]) -> Self {
+        let member = |it: &directory::Member| (it.user, Member { role: it.role, from: it.from });
+        Self { kind, members: members.iter().map(member).collect() }
+    }
+
+    /// A change of members that is told at `at`, or holds from there on.
+    pub(super) fn apply(&mut self, change: &RightsChange, at: Seq) {
+        self.kind = change.kind;
+        for delta in &change.people {
+            match *delta {
+                RightsDelta::Added(user, role, _) | RightsDelta::RoleSet(user, role)
+                    if self.kind == Kind::Broadcast && role == Role::Reader =>
+                {
+                    self.members.remove(&user);
+                }
+                // What was read from the directory may have this change in it already.
+                RightsDelta::Added(user, role, sight) => self.hold(user, role, sight.first(at)),
+                // Where a broadcast's reader may write from now on, it is not known here what they
+                // see, which is asked for replies alone: what they answer is everybody's to see.
+                RightsDelta::RoleSet(user, role) => self.hold(user, role, Seq::ZERO.next()),
+                RightsDelta::Removed(user) => drop(self.members.remove(&user)),
+            }
+        }
+    }
+
+    /// A person who writes here: what they are, and what they see.
+    pub(super) fn writer(&self, user: UserNo) -> Result<Member, Denied> {
+        let member = self.members.get(&user).copied();
+        let role = member.map(|member| member.role);
+        authorise(self.kind, Actor::User(user).caller(role), Op::Send)?;
+        member.ok_or(Denied::Stranger)
+    }
+
+    /// Whether a command may go on to the directory, which decides again.
+    pub(super) fn may_change(&self, change: &Change) -> Result<(), Denied> {
+        let op = match &change.what {
+            ChangeKind::Add(joining) => {
+                Op::AddMembers(joining.role.unwrap_or(self.kind.default_role()))
+            }
+            ChangeKind::Remove(user) if Actor::User(*user) == change.by => Op::Leave,
+            ChangeKind::Remove(user) => Op::RemoveMember(self.role_of(*user)),
+            // Who is no member at all, the directory finds out.
+            ChangeKind::SetRole(user, role) => {
+                Op::SetRole(self.role_of(*user).unwrap_or(Role::Reader), *role)
+            }
+        };
+        let role = match change.by {
+            Actor::User(user) => self.role_of(user),
+            Actor::Service => None,
+        };
+        authorise(self.kind, change.by.caller(role), op)
+    }
+
+    fn hold(&mut self, user: UserNo, role: Role, from: Seq) {
+        self.members.entry(user).or_insert(Member { role, from }).role = role;
+    }
+
+    /// What a person is here, as far as is known: of a broadcast, anybody might be a reader.
+    fn role_of(&self, user: UserNo) -> Option<Role> {
+        let known = self.members.get(&user).map(|member| member.role);
+        known.or((self.kind == Kind::Broadcast).then_some(Role::Reader))
+    }
+}

@@ -1,0 +1,156 @@
+//! Roles, broadcasts, and the backend.
+
+use damso_proto::id::{ChannelNo, Seq};
+
+use super::super::kit::{Short as _, joining};
+use super::super::{Command, Directory as _, DirectoryError, Joining};
+use super::world::{World, command, every_engine, p, seq, told};
+use crate::model::rights::{Actor, Denied, Kind, RightsChange, RightsDelta, Role, Sight};
+use crate::model::system;
+
+#[test]
+fn in_a_broadcast_who_comes_and_goes_is_told_to_them_and_to_the_shards_alone() {
+    every_engine(|world| {
+        let directory = &world.directory;
+        let made = directory.create_broadcast(&command(1, 1), &[p(2)]).unwrap();
+        let news = made.channel;
+        assert_eq!(made.rows[0].owed.event(), Some(&system::created(p(1), &[])), "no names");
+        let silent = |at, version, people| {
+            let change = RightsChange { kind: Kind::Broadcast, version, people };
+            (news, seq(at), None, Some(change))
+        };
+        let own = |user, event| (ChannelNo::self_of(p(user)), Seq::ZERO, Some(event), None);
+        let joins = |user, sight| RightsDelta::Added(p(user), Role::Reader, sight);
+        let joining =
+            Joining { sight: Sight::FromStart, ..joining(&[p(4), p(2), p(3), p(4)], None) };
+        let added = directory.add_members(&command(2, 1), news, &joining, seq(7)).unwrap();
+        assert_eq!(added.seq, seq(6), "the last event before it");
+        let expected = [
+            silent(7, 2, vec![joins(4, Sight::FromStart), joins(3, Sight::FromStart)]),
+            own(4, system::channel_added(news, seq(1), seq(6))),
+            own(3, system::channel_added(news, seq(1), seq(6))),
+        ];
+        assert_eq!(added.rows.iter().map(told).collect::<Vec<_>>(), expected);
+        let role = |by, user, role| system::role_set(p(by), p(user), role, Some(news));
+        let raised = directory.set_role(&command(3, 1), news, p(3), Role::Member, seq(8)).unwrap();
+        let expected = [
+            silent(8, 3, vec![RightsDelta::RoleSet(p(3), Role::Member)]),
+            own(3, role(1, 3, Role::Member)),
+        ];
+        assert_eq!(raised.rows.iter().map(told).collect::<Vec<_>>(), expected);
+        let removed = directory.remove_member(&command(4, 1), news, p(4), seq(9)).unwrap();
+        let expected = [
+            silent(9, 4, vec![RightsDelta::Removed(p(4))]),
+            own(4, system::channel_removed(news, seq(8))),
+        ];
+        assert_eq!(removed.rows.iter().map(told).collect::<Vec<_>>(), expected);
+        // The owner is told of those who write; the others are counted.
+        assert_eq!(world.roles(news), [(1, Role::Owner), (3, Role::Member)]);
+        let membership = directory.membership(p(2), news).unwrap().unwrap();
+        assert_eq!((membership.role, membership.members), (Role::Reader, 3));
+        // The owner leaves, and then the last one who may write.
+        let left = directory.remove_member(&command(5, 1), news, p(1), seq(9)).unwrap();
+        assert_eq!(told(&left.rows[2]), own(3, role(1, 3, Role::Owner)));
+        directory.remove_member(&command(6, 3), news, p(3), seq(9)).unwrap();
+        assert_eq!((world.roles(news), world.channels_of(2)), (vec![], vec![news]));
+    });
+}
+
+#[test]
+fn roles_are_given_by_those_above_them_and_there_is_one_owner() {
+    every_engine(|world| {
+        let directory = &world.directory;
+        let group = world.group(1, 1, &[2, 3, 4]);
+        let mut key = 1;
+        let mut give = |by, whom, role, at| {
+            key += 1;
+            directory.set_role(&command(key, by), group, p(whom), role, seq(at))
+        };
+        let done = give(1, 2, Role::Moderator, 2).unwrap();
+        let event = system::role_set(p(1), p(2), Role::Moderator, None);
+        assert_eq!((done.rows.len(), done.rows[0].owed.event()), (1, Some(&event)));
+        assert_eq!(give(1, 2, Role::Moderator, 3).unwrap().seq, Seq::ZERO, "is it already");
+        give(2, 3, Role::Reader, 3).unwrap();
+        for (by, whom, role) in [
+            (2, 3, Role::Moderator),
+            (2, 1, Role::Reader),
+            (2, 2, Role::Owner),
+            (3, 4, Role::Reader),
+            (1, 1, Role::Member),
+        ] {
+            let denied = give(by, whom, role, 4);
+            assert!(matches!(denied, Err(DirectoryError::Denied(_))), "{by} {whom}");
+        }
+        assert!(matches!(give(1, 9, Role::Reader, 4), Err(DirectoryError::NoUser(_))));
+        let given = give(1, 4, Role::Owner, 4).unwrap();
+        let people =
+            [RightsDelta::RoleSet(p(1), Role::Moderator), RightsDelta::RoleSet(p(4), Role::Owner)];
+        assert_eq!(given.rows[0].owed.change().unwrap().people, people);
+        let roles = [Role::Moderator, Role::Moderator, Role::Reader, Role::Owner];
+        assert_eq!(world.roles(group), (1..).zip(roles).collect::<Vec<_>>());
+        // A moderator takes over before a reader who has been in it as long.
+        directory.remove_member(&command(90, 4), group, p(4), seq(9)).unwrap();
+        assert_eq!(world.roles(group)[0], (1, Role::Owner));
+    });
+}
+
+#[test]
+fn the_backend_decides_about_everybody_and_is_nobodys_owner() {
+    every_engine(|world| {
+        let directory = &world.directory;
+        let service = |key| Command { by: Actor::Service, ..command(key, 0) };
+        let group = directory.create_group(&service(1), "g", &[p(1), p(2)]).unwrap();
+        assert!(directory.create_group(&service(1), "g", &[p(1), p(2)]).unwrap().is_repeated);
+        let group = group.channel;
+        assert_eq!(world.roles(group), [(1, Role::Member), (2, Role::Member)]);
+        directory.set_role(&service(2), group, p(1), Role::Owner, seq(2)).unwrap();
+        directory.set_role(&service(3), group, p(2), Role::Owner, seq(3)).unwrap();
+        directory.remove_member(&service(4), group, p(2), seq(4)).unwrap();
+        assert_eq!(world.roles(group), [(1, Role::Owner)]);
+        let direct = directory.open_mine(&command(5, 1), p(2)).unwrap().channel;
+        let added = directory.add_member(&service(6), direct, p(3), seq(2));
+        assert!(matches!(added, Err(DirectoryError::Denied(Denied::Kind))));
+    });
+}
+
+#[test]
+fn a_broadcast_has_many_readers_and_few_writers() {
+    every_engine(|world| {
+        let directory = &world.directory;
+        let news = directory.create_broadcast(&command(1, 1), &[]).unwrap().channel;
+        let many: Vec<_> = (2..=7).map(p).collect();
+        directory.add_members(&command(2, 1), news, &joining(&many, None), seq(2)).unwrap();
+        let eighth = directory.add_member(&command(3, 1), news, p(8), seq(2));
+        assert!(matches!(eighth, Err(DirectoryError::TooManyMembers { max: 7 })));
+        for user in 2..=5 {
+            let raise = command(10 + user as u8, 1);
+            directory.set_role(&raise, news, p(user), Role::Member, seq(2)).unwrap();
+        }
+        let sixth = directory.set_role(&command(20, 1), news, p(6), Role::Member, seq(2));
+        assert!(matches!(sixth, Err(DirectoryError::TooManyMembers { max: 5 })));
+        directory.remove_member(&command(21, 1), news, p(7), seq(2)).unwrap();
+        directory.add_member(&command(22, 1), news, p(8), seq(2)).unwrap();
+    });
+}
+
+#[test]
+fn a_change_that_may_be_told_again_says_what_still_holds() {
+    every_engine(|world| {
+        let directory = &world.directory;
+        let group = world.group(1, 1, &[]);
+        let people = |world: &World, at: usize| {
+            let pending = world.directory.channel(group).unwrap().unwrap().pending;
+            pending[at].owed.change().unwrap().people.clone()
+        };
+        let both = joining(&[p(2), p(3)], None);
+        directory.add_members(&command(2, 1), group, &both, seq(2)).unwrap();
+        directory.remove_member(&command(3, 1), group, p(2), seq(3)).unwrap();
+        directory.set_role(&command(4, 1), group, p(3), Role::Reader, seq(4)).unwrap();
+        let joined = RightsDelta::Added(p(3), Role::Reader, Sight::FromHere);
+        assert_eq!(people(world, 1), [joined], "2 has left, and 3 reads");
+        directory.add_member(&command(5, 1), group, p(2), seq(5)).unwrap();
+        assert_eq!(people(world, 2), [], "2 is back");
+        // The outbox itself keeps what was decided.
+        assert_eq!(directory.outbox_of(group).unwrap()[1].owed.change().unwrap().people.len(), 2);
+    });
+}

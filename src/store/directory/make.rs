@@ -1,0 +1,93 @@
+//! Commands that make channels.
+
+use damso_proto::id::{ChannelNo, Seq, UserNo};
+use rusqlite::{OptionalExtension as _, params};
+
+use super::commands::{Result, Work, take_number};
+use super::rows::{number, stored};
+use super::seam::{DirectoryError, NewChannel};
+use crate::model::rights::{Actor, Kind, RightsChange, RightsDelta, Role, Sight};
+use crate::model::system;
+
+impl Work<'_> {
+    pub(super) fn create_channel(
+        &mut self,
+        new: &NewChannel<'_>,
+        others: &[UserNo],
+    ) -> Result<(ChannelNo, Seq)> {
+        let mut members = Vec::with_capacity(1 + others.len());
+        if let Actor::User(maker) = self.command.by {
+            members.push((maker, Role::Owner));
+        }
+        let mut others = others.to_vec();
+        others.sort_unstable();
+        others.dedup();
+        others.retain(|user| Actor::User(*user) != self.command.by);
+        members.extend(others.into_iter().map(|user| (user, new.kind.default_role())));
+        self.has_room(new.kind, 0, members.len())?;
+        self.make_channel(new.kind, new.name, &members)
+    }
+
+    pub(super) fn open_direct(&mut self, user: UserNo, peer: UserNo) -> Result<(ChannelNo, Seq)> {
+        if user == peer {
+            return Err(DirectoryError::WithOneself);
+        }
+        let sql = "SELECT number FROM channels WHERE low = ?1 AND high = ?2";
+        let pair = params![stored(user.min(peer).get()), stored(user.max(peer).get())];
+        let found =
+            self.db.prepare_cached(sql)?.query_row(pair, |row| number(row, 0)).optional()?;
+        match found {
+            Some(channel) => Ok((ChannelNo::new(channel), Seq::ZERO)),
+            None => {
+                let pair = [(user, Role::Member), (peer, Role::Member)];
+                self.make_channel(Kind::Direct, "", &pair)
+            }
+        }
+    }
+
+    fn make_channel(
+        &mut self,
+        kind: Kind,
+        name: &str,
+        members: &[(UserNo, Role)],
+    ) -> Result<(ChannelNo, Seq)> {
+        let first = Seq::ZERO.next();
+        let channel = ChannelNo::new(take_number(self.db, "channel", 2)?);
+        let pair = match (kind, members) {
+            (Kind::Direct, &[(one, _), (other, _)]) => {
+                (Some(stored(one.min(other).get())), Some(stored(one.max(other).get())))
+            }
+            _ => (None, None),
+        };
+        for (member, _) in members {
+            self.user_exists(*member)?;
+        }
+        let sql = "INSERT INTO channels (number, kind, name, version, made_ms, low, high, members)
+                   VALUES (?1, ?2, ?3, 1, ?4, ?5, ?6, 0)";
+        self.db.prepare_cached(sql)?.execute(params![
+            stored(channel.get()),
+            kind.to_wire() as i32,
+            name,
+            stored(self.command.now_ms),
+            pair.0,
+            pair.1
+        ])?;
+        let mut people = Vec::with_capacity(members.len());
+        for &(member, role) in members {
+            self.enter(channel, member, role, first)?;
+            people.push(RightsDelta::Added(member, role, Sight::FromHere));
+        }
+        let change = RightsChange { kind, version: 1, people };
+        // Who reads a broadcast is not told to everybody who does.
+        let named: Vec<UserNo> = match kind.tells_members() {
+            true => members.iter().map(|(member, _)| *member).collect(),
+            false => Vec::new(),
+        };
+        let created = system::created(self.command.by.number(), &named);
+        self.owe(channel, first, created, change)?;
+        for &(member, _) in members {
+            self.owe_personally(member, system::channel_added(channel, first, first))?;
+        }
+        Ok((channel, first))
+    }
+}
