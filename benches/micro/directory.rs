@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use criterion::{BatchSize, Criterion};
 use damso::model::body::BodyHash;
+use damso::model::naming::CustomMap;
 use damso::model::rights::{Actor, Kind, Sight};
 use damso::runtime::random::{Random as _, SystemRandom};
 use damso::store::directory::{Command, Directory as _, Joining, NewChannel, Options, Sqlite};
@@ -26,7 +27,8 @@ pub(crate) fn benches(criterion: &mut Criterion) {
     }
     // Other people each time, or the benchmark would measure how full their lists have become.
     let mut turn = 0;
-    let new = NewChannel { kind: Kind::Group, name: "group" };
+    let custom = CustomMap::default();
+    let new = NewChannel { kind: Kind::Group, name: "group", key: None, custom: &custom };
     let mut group = || {
         turn = (turn + 11) % (PEOPLE - 11);
         let others: Vec<_> = (turn + 2..turn + 12).map(UserNo::new).collect();

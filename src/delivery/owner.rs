@@ -397,6 +397,7 @@ pub fn refusal_of(error: &DirectoryError) -> Refusal {
         DirectoryError::Denied(denied) => Refusal::of_denied(*denied),
         DirectoryError::NoChannel | DirectoryError::NoUser(_) => Refusal::NotFound,
         DirectoryError::KeyReused => Refusal::KeyReused,
+        DirectoryError::ChannelKeyTaken => Refusal::Limit("channels of one key"),
         DirectoryError::WithOneself => Refusal::Limit("a direct channel needs another person"),
         DirectoryError::TooManyMembers { .. } => Refusal::Limit("members of a channel"),
         DirectoryError::TooManyChannels { .. } => Refusal::Limit("channels of a person"),

@@ -27,6 +27,14 @@ pub const GROUP_MEMBERS_MAX: usize = 1_000;
 pub const BROADCAST_MEMBERS_MAX: usize = 1_000_000;
 /// Most people whom one command adds, when a channel is made (its maker not counted) or later.
 pub const MEMBERS_PER_COMMAND_MAX: usize = 100;
+/// Longest key of a channel, bytes of UTF-8.
+pub const CHANNEL_KEY_BYTES_MAX: usize = 128;
+/// Most entries of what a backend notes on a channel or a person.
+pub const CUSTOM_MAP_ENTRIES_MAX: usize = 32;
+/// Longest name of such an entry, bytes of UTF-8.
+pub const CUSTOM_MAP_NAME_BYTES_MAX: usize = 64;
+/// All of it together, bytes.
+pub const CUSTOM_MAP_BYTES_MAX: usize = 4 * 1024;
 /// Most channels of a person, their own log not counted.
 pub const CHANNELS_PER_USER_MAX: usize = 5_000;
 /// Most channels on one page of a person's list.

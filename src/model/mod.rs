@@ -5,6 +5,7 @@ pub mod deadline; // until when a request is worth starting
 pub mod draft; //   what a person asks for, checked
 pub mod event; //   an event encoded once, for the wire and the disk
 pub mod limits; //  every limit of the server, with its unit
+pub mod naming; //  a backend's names for channels, and its notes
 pub mod rate; //    how often, in eight bytes
 pub mod rights; //  kinds, roles, and the one function that says who may do what
 pub mod system; //  what the server itself tells

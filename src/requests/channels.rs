@@ -11,9 +11,12 @@ use crate::delivery::Work;
 use crate::model::body::BodyHash;
 use crate::model::deadline::Deadline;
 use crate::model::draft::{ChannelDraft, Invalid};
+use crate::model::naming::CustomMap;
 use crate::model::{limits, rights};
 use crate::runtime::route::Route;
-use crate::store::directory::{Command, Directory, DirectoryError, Done, Membership, NewChannel};
+use crate::store::directory::{
+    Command, Directory, DirectoryError, Done, Heading, Membership, NewChannel,
+};
 use crate::store::log::{Head, NewKey};
 
 /// Makes a group or a broadcast with the caller as owner; answered when every shard and every member's
@@ -32,7 +35,8 @@ pub(super) async fn create(
     let key = key::check(actor.user, from.key, draft.body, floors.clock.unix_ms())?;
     let done = decide(key, from.deadline, floors, move |directory, command| {
         let members = users_of(directory, &draft.uids)?;
-        let new = NewChannel { kind: draft.kind, name: &draft.name };
+        let custom = CustomMap::default();
+        let new = NewChannel { kind: draft.kind, name: &draft.name, key: None, custom: &custom };
         directory.create_channel(command, &new, &members)
     });
     settled_info(actor, from.route, done.await?, floors).await
@@ -93,16 +97,19 @@ pub(super) async fn list(
 
 /// A channel as its member sees it.
 pub(super) fn info(row: &Membership, head: &Head) -> wire::ChannelInfo {
+    let Heading { kind, name, version, members, key, custom } = row.heading.clone();
     wire::ChannelInfo {
         channel: row.channel.get(),
-        kind: row.kind.to_wire().into(),
+        kind: kind.to_wire().into(),
         role: row.role.to_wire().into(),
         from: row.from.get(),
         head: head.seq.get(),
         peer: row.peer.unwrap_or_default().get(),
-        name: row.name.clone(),
-        version: row.version,
-        members: row.members,
+        name,
+        version,
+        members,
+        key: key.map(|key| key.as_str().to_owned()).unwrap_or_default(),
+        custom: custom.into_entries(),
     }
 }
 

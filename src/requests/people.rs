@@ -34,6 +34,7 @@ pub(super) async fn find(
     let people = found.into_iter().map(|person| wire::Person {
         user: person.number.get(),
         uid: person.uid.as_str().to_owned(),
+        custom: person.custom.into_entries(),
     });
     Ok(wire::People { people: people.collect() })
 }

@@ -81,8 +81,8 @@ pub async fn memberships(actor: Actor, floors: &Floors) -> Result<Vec<(Membershi
     let rows =
         floors.behind_door(Deadline::NONE, move || all_memberships(&*directory, actor)).await??;
     let membership = |row: directory::Membership| {
-        let directory::Membership { channel, from, kind, role, version, .. } = row;
-        (Membership { channel, from, kind, role }, version)
+        let directory::Membership { channel, from, role, heading, .. } = row;
+        (Membership { channel, from, kind: heading.kind, role }, heading.version)
     };
     Ok(rows.into_iter().map(membership).collect())
 }

@@ -1,5 +1,7 @@
 //! What an app sees: updates of channels, events, people, and drafts of messages.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use damso_proto::client::News;
 use damso_proto::id::{ChannelNo, MessageId, Seq, Uid, UserNo};
@@ -258,6 +260,10 @@ pub struct Channel {
     pub name: String,
     /// How many people are in it.
     pub members: u64,
+    /// What the backend calls it.
+    pub key: Option<String>,
+    /// What the backend noted on it.
+    pub custom: BTreeMap<String, String>,
 }
 
 /// A member of a channel.
@@ -278,6 +284,8 @@ pub struct Person {
     pub user: UserNo,
     /// Who they are.
     pub uid: Uid,
+    /// What the backend noted on them.
+    pub custom: BTreeMap<String, String>,
 }
 
 /// A part of a channel's past, oldest first.
@@ -394,6 +402,8 @@ impl From<wire::ChannelInfo> for Channel {
             peer: (info.peer != 0).then(|| UserNo::new(info.peer)),
             name: info.name,
             members: info.members,
+            key: Some(info.key).filter(|key| !key.is_empty()),
+            custom: info.custom,
         }
     }
 }
@@ -421,7 +431,8 @@ pub(crate) fn members(list: Vec<wire::Member>) -> impl Iterator<Item = Member> {
 /// People with a uid that is one; a server sends no others.
 pub(crate) fn people(people: wire::People) -> Vec<Person> {
     let person = |person: wire::Person| {
-        Some(Person { user: UserNo::new(person.user), uid: Uid::parse(&person.uid)? })
+        let (user, uid) = (UserNo::new(person.user), Uid::parse(&person.uid)?);
+        Some(Person { user, uid, custom: person.custom })
     };
     people.people.into_iter().filter_map(person).collect()
 }

@@ -100,6 +100,10 @@ fn what_the_vectors_say_is_what_is_decoded() {
 fn set_fields(message: &prost_reflect::DynamicMessage, found: &mut BTreeSet<String>) {
     for (field, value) in message.fields() {
         found.insert(field.full_name().to_owned());
+        // An entry has both its fields, whatever they hold.
+        if let (Value::Map(_), Kind::Message(entry)) = (value, field.kind()) {
+            found.extend(entry.fields().map(|field| field.full_name().to_owned()));
+        }
         let values = match value {
             Value::List(values) => values.as_slice(),
             value => std::slice::from_ref(value),

@@ -47,8 +47,8 @@ impl Device {
         *read = rows
             .into_iter()
             .map(|row| {
-                let directory::Membership { channel, from, kind, role, version, .. } = row;
-                (Membership { channel, from, kind, role }, version)
+                let directory::Membership { channel, from, role, heading, .. } = row;
+                (Membership { channel, from, kind: heading.kind, role }, heading.version)
             })
             .collect();
     }

@@ -7,9 +7,10 @@ use damso_proto::wire;
 use rusqlite::{Connection, OptionalExtension as _, Params, params};
 
 use super::reads;
-use super::rows::{number, stored, write_row};
+use super::rows::{number, stored, stored_custom, write_row};
 use super::seam::{Command, DirectoryError, Done, Moved, Options, OutboxId, OutboxRow, Owed, User};
 use crate::model::limits;
+use crate::model::naming::CustomMap;
 use crate::model::rights::{Actor, Kind, Op, RightsChange, authorise};
 use crate::runtime::random::Random;
 
@@ -37,7 +38,17 @@ pub(super) fn find_or_make_user(db: &Connection, uid: &Uid, now_ms: u64) -> Resu
     let user = take_number(db, "user", 1)?;
     db.prepare_cached("INSERT INTO users (number, uid, made_ms) VALUES (?1, ?2, ?3)")?
         .execute(params![stored(user), uid.as_str(), stored(now_ms)])?;
-    Ok(User { number: UserNo::new(user), uid: uid.clone() })
+    Ok(User { number: UserNo::new(user), uid: uid.clone(), custom: CustomMap::default() })
+}
+
+pub(super) fn note_on_user(
+    db: &Connection,
+    user: UserNo,
+    custom: &CustomMap,
+) -> Result<Option<User>> {
+    let sql = "UPDATE users SET custom = ?2 WHERE number = ?1";
+    db.prepare_cached(sql)?.execute(params![stored(user.get()), stored_custom(custom)])?;
+    Ok(reads::user(db, user)?)
 }
 
 pub(super) fn outbox_done(db: &Connection, ids: &[OutboxId], moved: &[Moved]) -> Result<()> {

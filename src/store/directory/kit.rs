@@ -3,6 +3,7 @@
 use damso_proto::id::{ChannelNo, Seq, UserNo};
 
 use super::{Command, Directory, DirectoryError, Done, Joining, NewChannel};
+use crate::model::naming::CustomMap;
 use crate::model::rights::{Actor, Kind, Role, Sight};
 
 type Result = std::result::Result<Done, DirectoryError>;
@@ -11,12 +12,12 @@ type Result = std::result::Result<Done, DirectoryError>;
 pub(crate) trait Short: Directory {
     /// Makes a group.
     fn create_group(&self, command: &Command, name: &str, others: &[UserNo]) -> Result {
-        self.create_channel(command, &NewChannel { kind: Kind::Group, name }, others)
+        self.create_channel(command, &new(Kind::Group, name, &CustomMap::default()), others)
     }
 
     /// Makes a broadcast.
     fn create_broadcast(&self, command: &Command, others: &[UserNo]) -> Result {
-        self.create_channel(command, &NewChannel { kind: Kind::Broadcast, name: "news" }, others)
+        self.create_channel(command, &new(Kind::Broadcast, "news", &CustomMap::default()), others)
     }
 
     /// Adds one person as the kind of channel has it.
@@ -32,6 +33,11 @@ pub(crate) trait Short: Directory {
 }
 
 impl<D: Directory + ?Sized> Short for D {}
+
+/// A channel on which nothing is noted.
+pub(crate) const fn new<'a>(kind: Kind, name: &'a str, none: &'a CustomMap) -> NewChannel<'a> {
+    NewChannel { kind, name, key: None, custom: none }
+}
 
 /// These people, who see what comes from now on.
 pub(crate) fn joining(users: &[UserNo], role: Option<Role>) -> Joining {

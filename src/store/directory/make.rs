@@ -4,8 +4,10 @@ use damso_proto::id::{ChannelNo, Seq, UserNo};
 use rusqlite::{OptionalExtension as _, params};
 
 use super::commands::{Result, Work, take_number};
-use super::rows::{number, stored};
+use super::reads;
+use super::rows::{number, stored, stored_custom};
 use super::seam::{DirectoryError, NewChannel};
+use crate::model::naming::{ChannelKey, CustomMap};
 use crate::model::rights::{Actor, Kind, RightsChange, RightsDelta, Role, Sight};
 use crate::model::system;
 
@@ -15,6 +17,15 @@ impl Work<'_> {
         new: &NewChannel<'_>,
         others: &[UserNo],
     ) -> Result<(ChannelNo, Seq)> {
+        if let Some(key) = new.key
+            && let Some(found) = reads::channel_by_key(self.db, key)?
+        {
+            let (kind, _) = self.heading(found)?;
+            return match kind == new.kind {
+                true => Ok((found, Seq::ZERO)),
+                false => Err(DirectoryError::ChannelKeyTaken),
+            };
+        }
         let mut members = Vec::with_capacity(1 + others.len());
         if let Actor::User(maker) = self.command.by {
             members.push((maker, Role::Owner));
@@ -25,7 +36,7 @@ impl Work<'_> {
         others.retain(|user| Actor::User(*user) != self.command.by);
         members.extend(others.into_iter().map(|user| (user, new.kind.default_role())));
         self.has_room(new.kind, 0, members.len())?;
-        self.make_channel(new.kind, new.name, &members)
+        self.make_channel(new, &members)
     }
 
     pub(super) fn open_direct(&mut self, user: UserNo, peer: UserNo) -> Result<(ChannelNo, Seq)> {
@@ -40,17 +51,19 @@ impl Work<'_> {
             Some(channel) => Ok((ChannelNo::new(channel), Seq::ZERO)),
             None => {
                 let pair = [(user, Role::Member), (peer, Role::Member)];
-                self.make_channel(Kind::Direct, "", &pair)
+                let custom = CustomMap::default();
+                let new = NewChannel { kind: Kind::Direct, name: "", key: None, custom: &custom };
+                self.make_channel(&new, &pair)
             }
         }
     }
 
     fn make_channel(
         &mut self,
-        kind: Kind,
-        name: &str,
+        new: &NewChannel<'_>,
         members: &[(UserNo, Role)],
     ) -> Result<(ChannelNo, Seq)> {
+        let NewChannel { kind, name, key, custom } = *new;
         let first = Seq::ZERO.next();
         let channel = ChannelNo::new(take_number(self.db, "channel", 2)?);
         let pair = match (kind, members) {
@@ -62,15 +75,18 @@ impl Work<'_> {
         for (member, _) in members {
             self.user_exists(*member)?;
         }
-        let sql = "INSERT INTO channels (number, kind, name, version, made_ms, low, high, members)
-                   VALUES (?1, ?2, ?3, 1, ?4, ?5, ?6, 0)";
+        let sql = "INSERT INTO channels
+                       (number, kind, name, version, made_ms, low, high, members, key, custom)
+                   VALUES (?1, ?2, ?3, 1, ?4, ?5, ?6, 0, ?7, ?8)";
         self.db.prepare_cached(sql)?.execute(params![
             stored(channel.get()),
             kind.to_wire() as i32,
             name,
             stored(self.command.now_ms),
             pair.0,
-            pair.1
+            pair.1,
+            key.map(ChannelKey::as_str),
+            stored_custom(custom)
         ])?;
         let mut people = Vec::with_capacity(members.len());
         for &(member, role) in members {

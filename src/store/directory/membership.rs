@@ -8,9 +8,10 @@ use std::sync::Arc;
 use damso_proto::id::{ChannelNo, Key, Seq, Uid, UserNo};
 use proptest::prelude::*;
 
-use super::kit::{Short as _, joining};
-use super::{Command, Directory, DirectoryError, NewChannel, Options, OutboxId, Sqlite};
+use super::kit::{Short as _, joining, new};
+use super::{Command, Directory, DirectoryError, Options, OutboxId, Sqlite};
 use crate::model::body::BodyHash;
+use crate::model::naming::CustomMap;
 use crate::model::rights::{Actor, Kind, RightsDelta, Role};
 use crate::runtime::random::SeededRandom;
 
@@ -150,7 +151,8 @@ proptest! {
             let done = match step {
                 Step::Create { by, others, kind } => {
                     let others: Vec<_> = others.iter().map(|other| user(*other)).collect();
-                    let new = NewChannel { kind: *kind, name: "g" };
+                    let none = CustomMap::default();
+                    let new = new(*kind, "g", &none);
                     let done = directory.create_channel(&command(at, *by), &new, &others);
                     numbers.extend(done.as_ref().ok().map(|done| done.channel));
                     done
@@ -185,7 +187,7 @@ proptest! {
             prop_assert_eq!(told, kept);
             if let Some(user) = members.keys().next() {
                 let one = directory.membership(UserNo::new(*user), *number).unwrap().unwrap();
-                prop_assert_eq!(one.members, members.len() as u64);
+                prop_assert_eq!(one.heading.members, members.len() as u64);
             }
             // Whoever hears all that the outbox owes knows the same.
             let mut heard = BTreeMap::new();

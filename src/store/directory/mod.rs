@@ -28,7 +28,7 @@ pub(crate) mod kit; // short words for tests
 mod membership; // random commands against a model, and reopened files
 
 pub use seam::{
-    Channel, Command, Directory, DirectoryError, Done, Joining, Member, Membership, Moved,
+    Channel, Command, Directory, DirectoryError, Done, Heading, Joining, Member, Membership, Moved,
     NewChannel, Options, OutboxId, OutboxRow, Owed, Provision, User,
 };
 pub use sqlite::Sqlite;

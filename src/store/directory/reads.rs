@@ -6,24 +6,25 @@ use damso_proto::id::{ChannelNo, Seq, Uid, UserNo};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension as _, Result, Row, params};
 
-use super::rows::{OUTBOX_COLUMNS, kind, number, outbox_row, role, stored};
-use super::seam::{Channel, Member, Membership, OutboxId, OutboxRow, Owed, User};
+use super::rows::{OUTBOX_COLUMNS, channel_key, custom, kind, number, outbox_row, role, stored};
+use super::seam::{Channel, Heading, Member, Membership, OutboxId, OutboxRow, Owed, User};
+use crate::model::naming::ChannelKey;
 use crate::model::rights::{Kind, RightsChange, RightsDelta, Role};
 
 pub(super) fn user(db: &Connection, user: UserNo) -> Result<Option<User>> {
-    db.prepare_cached("SELECT number, uid FROM users WHERE number = ?1")?
+    db.prepare_cached("SELECT number, uid, custom FROM users WHERE number = ?1")?
         .query_row([stored(user.get())], user_row)
         .optional()
 }
 
 pub(super) fn user_by_uid(db: &Connection, uid: &Uid) -> Result<Option<User>> {
-    db.prepare_cached("SELECT number, uid FROM users WHERE uid = ?1")?
+    db.prepare_cached("SELECT number, uid, custom FROM users WHERE uid = ?1")?
         .query_row([uid.as_str()], user_row)
         .optional()
 }
 
 fn user_row(row: &Row<'_>) -> Result<User> {
-    Ok(User { number: UserNo::new(number(row, 0)?), uid: uid(row, 1)? })
+    Ok(User { number: UserNo::new(number(row, 0)?), uid: uid(row, 1)?, custom: custom(row, 2)? })
 }
 
 fn uid(row: &Row<'_>, column: usize) -> Result<Uid> {
@@ -79,22 +80,32 @@ fn as_it_is_now(db: &Connection, channel: ChannelNo, owed: &mut Owed) -> Result<
     Ok(())
 }
 
-/// An ordinary channel, without those who are in it.
-pub(super) struct Heading {
-    pub(super) kind: Kind,
-    pub(super) name: String,
-    pub(super) version: u64,
-    /// How many are in it.
-    pub(super) members: u64,
+pub(super) fn heading(db: &Connection, channel: ChannelNo) -> Result<Option<Heading>> {
+    let sql = format!("SELECT {HEADING_COLUMNS} FROM channels WHERE number = ?1");
+    db.prepare_cached(&sql)?
+        .query_row([stored(channel.get())], |row| heading_row(row, 0))
+        .optional()
 }
 
-pub(super) fn heading(db: &Connection, channel: ChannelNo) -> Result<Option<Heading>> {
-    db.prepare_cached("SELECT kind, name, version, members FROM channels WHERE number = ?1")?
-        .query_row([stored(channel.get())], |row| {
-            let (kind, name) = (kind(row, 0)?, row.get(1)?);
-            Ok(Heading { kind, name, version: number(row, 2)?, members: number(row, 3)? })
-        })
+pub(super) fn channel_by_key(db: &Connection, key: &ChannelKey) -> Result<Option<ChannelNo>> {
+    db.prepare_cached("SELECT number FROM channels WHERE key = ?1")?
+        .query_row([key.as_str()], |row| number(row, 0).map(ChannelNo::new))
         .optional()
+}
+
+/// What [`heading_row`] reads.
+const HEADING_COLUMNS: &str = "kind, name, version, members, key, custom";
+
+/// A channel's row, from column `first` on.
+fn heading_row(row: &Row<'_>, first: usize) -> Result<Heading> {
+    Ok(Heading {
+        kind: kind(row, first)?,
+        name: row.get(first + 1)?,
+        version: number(row, first + 2)?,
+        members: number(row, first + 3)?,
+        key: channel_key(row, first + 4)?,
+        custom: custom(row, first + 5)?,
+    })
 }
 
 /// The members whom the channel's owner keeps in mind.
@@ -148,7 +159,7 @@ pub(super) fn memberships(
     max: usize,
 ) -> Result<Vec<Membership>> {
     let sql = format!(
-        "SELECT {MEMBERSHIP_COLUMNS} WHERE user = ?1 AND channel > ?2 ORDER BY channel LIMIT ?3"
+        "SELECT {MEMBERSHIP_COLUMNS} {HEADING_COLUMNS} {MEMBERSHIPS} WHERE user = ?1 AND channel > ?2 ORDER BY channel LIMIT ?3"
     );
     db.prepare_cached(&sql)?
         .query_map(params![stored(user.get()), above(after.get()), count(max)], membership_row)?
@@ -160,28 +171,26 @@ pub(super) fn membership(
     user: UserNo,
     channel: ChannelNo,
 ) -> Result<Option<Membership>> {
-    let sql = format!("SELECT {MEMBERSHIP_COLUMNS} WHERE user = ?1 AND channel = ?2");
+    let sql = format!(
+        "SELECT {MEMBERSHIP_COLUMNS} {HEADING_COLUMNS} {MEMBERSHIPS} WHERE user = ?1 AND channel = ?2"
+    );
     db.prepare_cached(&sql)?
         .query_row(params![stored(user.get()), stored(channel.get())], membership_row)
         .optional()
 }
 
-/// What [`membership_row`] reads, of the person `?1`.
-const MEMBERSHIP_COLUMNS: &str =
-    "number, kind, role, from_seq, low + high - ?1, name, version, members
-    FROM members JOIN channels ON number = channel";
+/// What [`membership_row`] reads besides the heading, of the person `?1`.
+const MEMBERSHIP_COLUMNS: &str = "number, role, from_seq, low + high - ?1,";
+const MEMBERSHIPS: &str = "FROM members JOIN channels ON number = channel";
 
 fn membership_row(row: &Row<'_>) -> Result<Membership> {
-    let peer: Option<i64> = row.get(4)?;
+    let peer: Option<i64> = row.get(3)?;
     Ok(Membership {
         channel: ChannelNo::new(number(row, 0)?),
-        kind: kind(row, 1)?,
-        role: role(row, 2)?,
-        from: Seq::new(number(row, 3)?),
+        role: role(row, 1)?,
+        from: Seq::new(number(row, 2)?),
         peer: peer.map(|peer| UserNo::new(peer.cast_unsigned())),
-        name: row.get(5)?,
-        version: number(row, 6)?,
-        members: number(row, 7)?,
+        heading: heading_row(row, 4)?,
     })
 }
 

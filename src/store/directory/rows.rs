@@ -15,6 +15,7 @@ use rusqlite::types::Type;
 use rusqlite::{Connection, Row, params};
 
 use super::seam::{DirectoryError, OutboxId, OutboxRow, Owed};
+use crate::model::naming::{ChannelKey, CustomMap};
 use crate::model::rights::{Kind, RightsChange, RightsDelta, Role, Sight};
 
 const ADDED: u8 = 1;
@@ -47,6 +48,27 @@ pub(super) fn kind(row: &Row<'_>, column: usize) -> rusqlite::Result<Kind> {
 /// The role in a column.
 pub(super) fn role(row: &Row<'_>, column: usize) -> rusqlite::Result<Role> {
     Role::from_wire(row.get(column)?).ok_or_else(|| damaged(column, "not a role"))
+}
+
+/// A backend's key in a column.
+pub(super) fn channel_key(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<ChannelKey>> {
+    let text = row.get_ref(column)?.as_str_or_null()?;
+    text.map(ChannelKey::parse).transpose().map_err(|_| damaged(column, "not a channel's key"))
+}
+
+/// A backend's notes in a column.
+pub(super) fn custom(row: &Row<'_>, column: usize) -> rusqlite::Result<CustomMap> {
+    let Some(text) = row.get_ref(column)?.as_str_or_null()? else {
+        return Ok(CustomMap::default());
+    };
+    let map = serde_json::from_str(text).map_err(|_| damaged(column, "not a map of texts"))?;
+    CustomMap::check(map).map_err(|_| damaged(column, "not a map of texts"))
+}
+
+/// A backend's notes as a column has them.
+pub(super) fn stored_custom(custom: &CustomMap) -> Option<String> {
+    let map = custom.entries();
+    (!map.is_empty()).then(|| serde_json::to_string(map).expect("texts are JSON"))
 }
 
 /// The columns that [`outbox_row`] reads.

@@ -9,7 +9,7 @@ const APPLICATION: i32 = 0x6461_6d73;
 
 /// What each version adds to the one before it, from none: a file of version n has had the first n
 /// of them. What has been released is never changed.
-const STEPS: &[&str] = &[VERSION_1, VERSION_2];
+const STEPS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3];
 
 /// Numbers are the ones of the wire: even for channels, rising for users, never reused.
 const VERSION_1: &str = "
@@ -137,6 +137,14 @@ ALTER TABLE outbox_2 RENAME TO outbox;
 CREATE INDEX outbox_of_channel ON outbox (channel, id);
 ";
 
+/// A backend's keys of channels, and its notes: a JSON object of texts, or nothing.
+const VERSION_3: &str = "
+ALTER TABLE channels ADD COLUMN key TEXT;
+CREATE UNIQUE INDEX channel_by_key ON channels (key) WHERE key IS NOT NULL;
+ALTER TABLE channels ADD COLUMN custom TEXT;
+ALTER TABLE users ADD COLUMN custom TEXT;
+";
+
 /// Makes the tables, brings those of an older version up to this one, or checks that those that are
 /// there can be used. Writes nothing before it knows. References must not be kept meanwhile.
 ///
@@ -205,13 +213,17 @@ mod tests {
         prepare(&mut new, "new").unwrap();
         for done in 1..STEPS.len() {
             let mut old = at_version(&STEPS[..done]);
-            let rows = "INSERT INTO users (number, uid, made_ms) VALUES (1, 'a', 0), (2, 'b', 0);
-                        INSERT INTO channels (number, kind, name, version, made_ms)
-                        VALUES (2, 2, 'g', 1, 0);
-                        INSERT INTO members (channel, user, role, from_seq)
-                        VALUES (2, 1, 1, 1), (2, 2, 2, 1);
-                        INSERT INTO outbox VALUES (1, 2, x'00', 1, x'00', NULL);";
-            old.execute_batch(rows).unwrap();
+            let members = if done == 1 { "" } else { ", members" };
+            let count = if done == 1 { "" } else { ", 2" };
+            let rows = format!(
+                "INSERT INTO users (number, uid, made_ms) VALUES (1, 'a', 0), (2, 'b', 0);
+                 INSERT INTO channels (number, kind, name, version, made_ms{members})
+                 VALUES (2, 2, 'g', 1, 0{count});
+                 INSERT INTO members (channel, user, role, from_seq)
+                 VALUES (2, 1, 1, 1), (2, 2, 2, 1);
+                 INSERT INTO outbox VALUES (1, 2, x'00', 1, x'00', NULL);"
+            );
+            old.execute_batch(&rows).unwrap();
             prepare(&mut old, "old").unwrap();
             assert_eq!(tables(&old), tables(&new), "from version {done}");
             let broken: i64 = old

@@ -7,6 +7,7 @@ use damso_proto::wire;
 
 use crate::model::body::BodyHash;
 use crate::model::limits;
+use crate::model::naming::{ChannelKey, CustomMap};
 use crate::model::rights::{Actor, Denied, Kind, RightsChange, Role, Sight};
 
 /// The directory. Every call may block on a disk and belongs behind the blocking door.
@@ -95,11 +96,34 @@ pub trait Directory: Send + Sync {
     /// [`DirectoryError::KeyReused`]; [`DirectoryError::Engine`]; asking again is safe.
     fn answered(&self, command: &Command) -> Result<Option<Done>, DirectoryError>;
 
-    /// Makes a group or a broadcast with the commanding person, if it is one, as owner, and with
-    /// `others` in the kind's default role, all of whom see it from its first event on.
+    /// A channel's row, without those who are in it. A person's own log has none.
     ///
     /// # Errors
-    /// [`DirectoryError::NoUser`], [`DirectoryError::TooManyMembers`],
+    /// [`DirectoryError::Engine`]; asking again is safe.
+    fn heading(&self, channel: ChannelNo) -> Result<Option<Heading>, DirectoryError>;
+
+    /// The channel that a backend gave this key.
+    ///
+    /// # Errors
+    /// [`DirectoryError::Engine`]; asking again is safe.
+    fn channel_by_key(&self, key: &ChannelKey) -> Result<Option<ChannelNo>, DirectoryError>;
+
+    /// Notes this on a person instead of what was noted before. `None`: there is no such person.
+    ///
+    /// # Errors
+    /// [`DirectoryError::Engine`]; doing it again is safe.
+    fn note_on_user(
+        &self,
+        user: UserNo,
+        custom: &CustomMap,
+    ) -> Result<Option<User>, DirectoryError>;
+
+    /// Makes a group or a broadcast with the commanding person, if it is one, as owner, and with
+    /// `others` in the kind's default role, all of whom see it from its first event on. Where its
+    /// key is taken by a channel of the same kind, that one is found, and nothing changes.
+    ///
+    /// # Errors
+    /// [`DirectoryError::ChannelKeyTaken`], [`DirectoryError::NoUser`], [`DirectoryError::TooManyMembers`],
     /// [`DirectoryError::TooManyChannels`], [`DirectoryError::KeyReused`],
     /// [`DirectoryError::Engine`].
     fn create_channel(
@@ -318,6 +342,10 @@ pub struct NewChannel<'a> {
     pub kind: Kind,
     /// Its name.
     pub name: &'a str,
+    /// What a backend calls it.
+    pub key: Option<&'a ChannelKey>,
+    /// What it notes on it.
+    pub custom: &'a CustomMap,
 }
 
 /// People to be added.
@@ -338,6 +366,25 @@ pub struct User {
     pub number: UserNo,
     /// Outside.
     pub uid: Uid,
+    /// What the backend noted on them.
+    pub custom: CustomMap,
+}
+
+/// A channel, without those who are in it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Heading {
+    /// What it is.
+    pub kind: Kind,
+    /// Of a direct channel empty.
+    pub name: String,
+    /// Counts up with every change of members.
+    pub version: u64,
+    /// How many are in it.
+    pub members: u64,
+    /// What a backend calls it.
+    pub key: Option<ChannelKey>,
+    /// What it noted on it.
+    pub custom: CustomMap,
 }
 
 /// A channel as its owner needs it.
@@ -373,20 +420,14 @@ pub struct Member {
 pub struct Membership {
     /// Its number.
     pub channel: ChannelNo,
-    /// What it is.
-    pub kind: Kind,
     /// What the member may.
     pub role: Role,
     /// The first seq that the member may see.
     pub from: Seq,
     /// The other person of a direct channel.
     pub peer: Option<UserNo>,
-    /// Of a direct channel empty.
-    pub name: String,
-    /// Counts up with every change of members.
-    pub version: u64,
-    /// How many are in it.
-    pub members: u64,
+    /// The channel itself.
+    pub heading: Heading,
 }
 
 /// Why the directory did not do it.
@@ -401,6 +442,9 @@ pub enum DirectoryError {
     /// There is no such person.
     #[error("there is no user {0}")]
     NoUser(UserNo),
+    /// Another kind of channel has this key.
+    #[error("another kind of channel has this key")]
+    ChannelKeyTaken,
     /// A direct channel has two people.
     #[error("a direct channel needs another person")]
     WithOneself,

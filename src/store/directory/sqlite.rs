@@ -15,10 +15,11 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::commands::{self, Work};
 use super::seam::{
-    Channel, Command, Directory, DirectoryError, Done, Joining, Member, Membership, Moved,
+    Channel, Command, Directory, DirectoryError, Done, Heading, Joining, Member, Membership, Moved,
     NewChannel, Options, OutboxId, OutboxRow, User,
 };
 use super::{reads, schema};
+use crate::model::naming::{ChannelKey, CustomMap};
 use crate::model::rights::Role;
 use crate::runtime::private_file;
 use crate::runtime::random::Random;
@@ -185,6 +186,18 @@ impl Directory for Sqlite {
         let mut reader = self.reader();
         let transaction = reader.transaction()?;
         commands::known(&transaction, command)
+    }
+
+    fn heading(&self, channel: ChannelNo) -> Result<Option<Heading>> {
+        self.read(|db| reads::heading(db, channel))
+    }
+
+    fn channel_by_key(&self, key: &ChannelKey) -> Result<Option<ChannelNo>> {
+        self.read(|db| reads::channel_by_key(db, key))
+    }
+
+    fn note_on_user(&self, user: UserNo, custom: &CustomMap) -> Result<Option<User>> {
+        self.write(|db| commands::note_on_user(db, user, custom))
     }
 
     fn create_channel(

@@ -117,6 +117,8 @@ fn broadcast() -> ChannelInfo {
         name: "공지".into(),
         version: 40,
         members: 10_000,
+        key: "news:all".into(),
+        custom: [("color".into(), "#ff7f50".into())].into(),
         ..Default::default()
     }
 }
@@ -240,8 +242,12 @@ fn answers() -> Vec<Sample<ServerFrame>> {
     let members = vec![member(ALICE, Role::Owner, "alice"), member(BOB, Role::Member, "bob")];
     let members = wire::MemberList { members, end: true };
     let people = vec![
-        wire::Person { user: ALICE, uid: "alice".into() },
-        wire::Person { user: CAROL, uid: "auth0|carol".into() },
+        wire::Person {
+            user: ALICE,
+            uid: "alice".into(),
+            custom: [("avatar".into(), "a1.png".into())].into(),
+        },
+        wire::Person { user: CAROL, uid: "auth0|carol".into(), ..Default::default() },
     ];
     vec![
         sample("ack", answer(3, Kind::Ack(ack))),

@@ -81,7 +81,7 @@ fn two_people_have_one_direct_channel_whoever_opens_it() {
             assert_eq!((found.channel, found.seq), (made.channel, Seq::ZERO));
             assert!(found.rows.is_empty() && !found.is_repeated);
             let membership = &directory.memberships(p(user), ChannelNo::new(0), 9).unwrap()[0];
-            assert_eq!((membership.kind, membership.peer), (Kind::Direct, Some(p(peer))));
+            assert_eq!((membership.heading.kind, membership.peer), (Kind::Direct, Some(p(peer))));
         }
         assert_ne!(directory.open_mine(&command(4, 5), p(6)).unwrap().channel, made.channel);
         let alone = directory.open_mine(&command(5, 5), p(5));
@@ -316,7 +316,9 @@ fn pages_follow_each_other_without_hole_or_repeat() {
             let after = listed.last().copied().unwrap_or_default();
             let page = directory.memberships(p(1), after, 3).unwrap();
             let Some(last) = page.last() else { break };
-            assert!(last.role == Role::Owner && last.name == "group" && last.peer.is_none());
+            assert!(
+                last.role == Role::Owner && last.heading.name == "group" && last.peer.is_none()
+            );
             listed.extend(page.iter().map(|membership| membership.channel));
         }
         assert_eq!(listed, groups);

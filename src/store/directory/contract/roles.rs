@@ -3,8 +3,9 @@
 use damso_proto::id::{ChannelNo, Seq};
 
 use super::super::kit::{Short as _, joining};
-use super::super::{Command, Directory as _, DirectoryError, Joining};
+use super::super::{Command, Directory as _, DirectoryError, Joining, NewChannel};
 use super::world::{World, command, every_engine, p, seq, told};
+use crate::model::naming::{ChannelKey, CustomMap};
 use crate::model::rights::{Actor, Denied, Kind, RightsChange, RightsDelta, Role, Sight};
 use crate::model::system;
 
@@ -47,7 +48,7 @@ fn in_a_broadcast_who_comes_and_goes_is_told_to_them_and_to_the_shards_alone() {
         // The owner is told of those who write; the others are counted.
         assert_eq!(world.roles(news), [(1, Role::Owner), (3, Role::Member)]);
         let membership = directory.membership(p(2), news).unwrap().unwrap();
-        assert_eq!((membership.role, membership.members), (Role::Reader, 3));
+        assert_eq!((membership.role, membership.heading.members), (Role::Reader, 3));
         // The owner leaves, and then the last one who may write.
         let left = directory.remove_member(&command(5, 1), news, p(1), seq(9)).unwrap();
         assert_eq!(told(&left.rows[2]), own(3, role(1, 3, Role::Owner)));
@@ -152,5 +153,37 @@ fn a_change_that_may_be_told_again_says_what_still_holds() {
         assert_eq!(people(world, 2), [], "2 is back");
         // The outbox itself keeps what was decided.
         assert_eq!(directory.outbox_of(group).unwrap()[1].owed.change().unwrap().people.len(), 2);
+    });
+}
+
+#[test]
+fn a_backend_finds_channels_by_its_own_keys_and_notes_what_it_likes() {
+    every_engine(|world| {
+        let directory = &world.directory;
+        let key = ChannelKey::parse("order:1234").unwrap();
+        let map = |text: &str| CustomMap::check([("note".into(), text.into())].into()).unwrap();
+        let custom = map("gift");
+        let group = NewChannel { kind: Kind::Group, name: "g", key: Some(&key), custom: &custom };
+        assert_eq!(directory.channel_by_key(&key).unwrap(), None);
+        let made = directory.create_channel(&command(1, 1), &group, &[p(2)]).unwrap();
+        assert_eq!(directory.channel_by_key(&key).unwrap(), Some(made.channel));
+        let heading = directory.heading(made.channel).unwrap().unwrap();
+        assert_eq!((heading.key.as_ref(), &heading.custom), (Some(&key), &custom));
+        let membership = directory.membership(p(2), made.channel).unwrap().unwrap();
+        assert_eq!(membership.heading, heading);
+        // Whoever makes it again finds it, and nothing else changes.
+        let again = directory.create_channel(&command(2, 3), &group, &[p(4)]).unwrap();
+        assert_eq!((again.channel, again.seq, again.rows.len()), (made.channel, Seq::ZERO, 0));
+        assert_eq!(world.roles(made.channel).len(), 2);
+        let broadcast = NewChannel { kind: Kind::Broadcast, ..group };
+        let taken = directory.create_channel(&command(3, 1), &broadcast, &[]);
+        assert!(matches!(taken, Err(DirectoryError::ChannelKeyTaken)));
+        assert!(directory.heading(ChannelNo::self_of(p(1))).unwrap().is_none());
+
+        let noted = directory.note_on_user(p(2), &map("vip")).unwrap().unwrap();
+        assert_eq!((noted.number, &noted.custom), (p(2), &map("vip")));
+        assert_eq!(directory.users(&[p(2)]).unwrap(), [noted]);
+        assert_eq!(directory.note_on_user(p(2), &map("")).unwrap().unwrap().custom, map(""));
+        assert_eq!(directory.note_on_user(p(77), &custom).unwrap(), None);
     });
 }
