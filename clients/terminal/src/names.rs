@@ -31,7 +31,7 @@ impl People {
         if unknown.is_empty() {
             return;
         }
-        for Person { user, uid } in client.people(&unknown, &[]).await.unwrap_or_default() {
+        for Person { user, uid, .. } in client.people(&unknown, &[]).await.unwrap_or_default() {
             self.remember(user, uid.as_str());
         }
     }
