@@ -1,9 +1,10 @@
 //! The server's binary: arguments, exit code.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use damso::server::{self, Cli, Command, Server, Signals};
+use damso::server::{self, Cli, Command, ConfigCommand, Server, Signals};
 
 /// Flush workers free what the committer allocated, a hundred thousand small pieces at a time; the
 /// system's allocator sweeps them up within one of the committer's next allocations.
@@ -13,7 +14,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match run(cli) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("damso: {error}");
             ExitCode::FAILURE
@@ -21,22 +22,44 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli) -> Result<(), Box<dyn std::error::Error>> {
-    cli.config.check()?;
-    match cli.command {
+fn run(cli: Cli) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    let environment = std::env::vars_os();
+    match &cli.command {
         Some(Command::Token(arguments)) => {
-            println!("{}", server::token(&cli.config, &arguments)?);
-            Ok(())
+            println!("{}", server::token(&cli.config(environment)?, arguments)?);
+        }
+        Some(Command::Config(ConfigCommand::Default)) => print(&server::annotated())?,
+        Some(Command::Config(ConfigCommand::Show)) => {
+            print(&server::effective(&cli.config(environment)?))?;
+        }
+        Some(Command::Config(ConfigCommand::Check { file, no_ports })) => {
+            let told = server::check(&cli.flags, file.clone(), environment, !no_ports);
+            print(&told.said)?;
+            eprint!("{}", told.mistakes);
+            return Ok(if told.mistakes.is_empty() {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            });
         }
         Some(Command::Serve) | None => {
+            let config = cli.config(environment)?;
             server::log_to_stderr();
             let signals = Signals::watch()?;
-            let server = Server::start(cli.config)?;
+            let server = Server::start(config)?;
             print!("{}", server.greeting());
             signals.wait();
             println!("stopping: telling clients when to come back");
             server.stop();
-            Ok(())
         }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// To standard output, whose reader may have seen enough (`| head`).
+fn print(text: &str) -> std::io::Result<()> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
     }
 }

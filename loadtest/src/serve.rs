@@ -29,7 +29,8 @@ pub fn serve(options: &ServeOptions) -> Result<(), Box<dyn std::error::Error>> {
     let data = options.data.display().to_string();
     // A configuration by command line, as anybody's is, so that defaults are those of the product.
     let arguments = ["damso", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--data", &data];
-    let server = Server::start(Cli::try_parse_from(arguments)?.config)?;
+    let config = Cli::try_parse_from(arguments)?.config(std::env::vars_os())?;
+    let server = Server::start(config)?;
     let string = server.connection_string("nobody", Duration::from_secs(1));
     let string = string.ok_or("tokens are issued elsewhere")?;
     let (address, _) = string.split_once("&token=").unwrap_or((&string, ""));

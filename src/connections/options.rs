@@ -41,9 +41,9 @@ impl Default for Options {
             control_sends_per_turn: 16,
             bulk_sends_per_turn: 8,
             control_bytes_max: 32 * 1024,
-            log_bytes_max: 256 * 1024,
-            held_bytes_max: 16 * 1024,
-            shard_log_bytes_max: 64 * 1024 * 1024,
+            log_bytes_max: limits::CHANNEL_LOG_BYTES_MAX,
+            held_bytes_max: limits::HELD_LOG_BYTES_MAX,
+            shard_log_bytes_max: limits::SHARD_LOG_BYTES_MAX,
             stalled_max: limits::STALLED_MAX,
         }
     }

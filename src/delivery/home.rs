@@ -21,7 +21,6 @@ use hashbrown::HashMap;
 
 use super::mail::Membership;
 use crate::connections::{Connections, Start};
-use crate::model::limits;
 use crate::model::rights::{Kind, RightsChange, RightsDelta};
 use crate::runtime::route::ConnectionId;
 
@@ -40,10 +39,10 @@ pub enum Arrival {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LoadTicket(u64);
 
-#[derive(Default)]
 pub(super) struct Homes {
     people: HashMap<UserNo, Home, FixedState>,
     tickets: u64,
+    connections_per_user_max: usize,
 }
 
 struct Home {
@@ -80,6 +79,11 @@ struct Passed {
 }
 
 impl Homes {
+    /// Nobody is here.
+    pub(super) fn new(connections_per_user_max: usize) -> Self {
+        Self { people: HashMap::default(), tickets: 0, connections_per_user_max }
+    }
+
     /// Enters a connection of `user`.
     pub(super) fn arrive(&mut self, user: UserNo, connection: ConnectionId) -> Arrival {
         let tickets = &mut self.tickets;
@@ -88,7 +92,7 @@ impl Homes {
             let loading = Some((LoadTicket(*tickets), Vec::new()));
             Home { connections: Vec::new(), memberships: Vec::new(), loading }
         });
-        if home.connections.len() >= limits::CONNECTIONS_PER_USER_MAX {
+        if home.connections.len() >= self.connections_per_user_max {
             return Arrival::TooMany;
         }
         home.connections.push(Here { id: connection, stage: Stage::Arrived });

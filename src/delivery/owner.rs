@@ -11,7 +11,7 @@ use super::channel::Channel;
 use super::mail::{Change, ChangeKind, Found, Mail, OpenError, Origin, Refusal, Work};
 use super::post::{Post, insist};
 use super::stage::{Mint, Stage, Step, Told};
-use crate::model::limits;
+use crate::model::limits::{self, Limits};
 use crate::runtime::clock::Clock;
 use crate::runtime::door::{Door, DoorError};
 use crate::runtime::route::ShardNo;
@@ -35,6 +35,8 @@ pub struct Tools {
     pub directory: Arc<dyn Directory>,
     /// Where blocking work goes.
     pub door: Door,
+    /// What people may, and how much.
+    pub limits: Limits,
 }
 
 /// See the module's text.

@@ -54,7 +54,7 @@ impl Delivery {
             connections,
             post: Post::new(me, home, mailboxes),
             owned: Owned::new(tools.clone()),
-            homes: Homes::default(),
+            homes: Homes::new(tools.limits.connections_per_user),
             mail: Vec::new(),
             swept_at: tools.clock.now(),
             tools,

@@ -147,11 +147,11 @@ pub struct ChannelDraft {
 }
 
 impl ChannelDraft {
-    /// Checks a request for a channel.
+    /// Checks a request for a channel of its maker and at most `uids_max` others.
     ///
     /// # Errors
     /// [`Invalid`] names the first field at fault.
-    pub fn check(request: &wire::CreateChannel) -> Result<Self, Invalid> {
+    pub fn check(request: &wire::CreateChannel, uids_max: usize) -> Result<Self, Invalid> {
         let kind = match Kind::from_wire(request.kind) {
             None if request.kind == 0 => Kind::Group,
             Some(kind @ (Kind::Group | Kind::Broadcast)) => kind,
@@ -161,7 +161,7 @@ impl ChannelDraft {
         };
         length("name", request.name.len(), limits::GROUP_NAME_BYTES_MAX)?;
         printable("name", &request.name)?;
-        let uids = people(&request.uids)?;
+        let uids = people(&request.uids, uids_max)?;
         let kind_byte = [kind.to_wire() as u8];
         let body = hash("create_channel", &[&kind_byte, request.name.as_bytes()], &uids);
         Ok(Self { kind, name: request.name.as_str().into(), uids, body })
@@ -184,11 +184,11 @@ pub struct MembersDraft {
 }
 
 impl MembersDraft {
-    /// Checks a request to add people.
+    /// Checks a request to add at most `uids_max` people.
     ///
     /// # Errors
     /// [`Invalid`] names the first field at fault.
-    pub fn check(request: &wire::AddMembers) -> Result<Self, Invalid> {
+    pub fn check(request: &wire::AddMembers, uids_max: usize) -> Result<Self, Invalid> {
         let role = match Role::from_wire(request.role) {
             None if request.role != 0 => return Err(Invalid::Value { field: "role" }),
             Some(Role::Owner) => return Err(Invalid::Value { field: "role" }),
@@ -197,7 +197,7 @@ impl MembersDraft {
         if request.uids.is_empty() {
             return Err(Invalid::Missing { field: "uids" });
         }
-        let uids = people(&request.uids)?;
+        let uids = people(&request.uids, uids_max)?;
         let sight = if request.history { Sight::FromStart } else { Sight::FromHere };
         let how = [request.role.to_be_bytes(), i32::from(request.history).to_be_bytes()].concat();
         let body = hash("add_members", &[&request.channel.to_be_bytes(), &how], &uids);
@@ -206,15 +206,14 @@ impl MembersDraft {
 }
 
 /// People by uid, each once, in the order named.
-fn people(named: &[String]) -> Result<Vec<Uid>, Invalid> {
-    let max = limits::MEMBERS_PER_COMMAND_MAX;
+fn people(named: &[String], max: usize) -> Result<Vec<Uid>, Invalid> {
     if named.len() > max {
         return Err(Invalid::TooLarge { field: "uids", max });
     }
     let mut uids = Vec::with_capacity(named.len());
     for uid in named {
         let uid = Uid::parse(uid).ok_or(Invalid::Value { field: "uids" })?;
-        // At most 100, so that looking through them is cheap.
+        // At most some hundreds, so that looking through them is cheap.
         if !uids.contains(&uid) {
             uids.push(uid);
         }
@@ -330,11 +329,12 @@ mod tests {
             uids: uids.iter().map(|uid| (*uid).into()).collect(),
             ..Default::default()
         };
-        let group = ChannelDraft::check(&request("점심", &["b", "a", "b"])).unwrap();
+        let group = ChannelDraft::check(&request("점심", &["b", "a", "b"]), 100).unwrap();
         assert_eq!(group.uids, [Uid::parse("b").unwrap(), Uid::parse("a").unwrap()]);
         assert_eq!(group.kind, Kind::Group);
         let of_kind = |kind| wire::CreateChannel { kind, ..request("a", &[]) };
-        let broadcast = ChannelDraft::check(&of_kind(Kind::Broadcast.to_wire() as i32)).unwrap();
+        let broadcast =
+            ChannelDraft::check(&of_kind(Kind::Broadcast.to_wire() as i32), 100).unwrap();
         assert_eq!(broadcast.kind, Kind::Broadcast);
         let many: Vec<_> = (0..101).map(|n| n.to_string()).collect();
         let many: Vec<_> = many.iter().map(String::as_str).collect();
@@ -347,7 +347,7 @@ mod tests {
             (of_kind(Kind::Direct.to_wire() as i32), Invalid::Value { field: "kind" }),
             (of_kind(99), Invalid::Value { field: "kind" }),
         ] {
-            assert_eq!(ChannelDraft::check(&request), Err(fault));
+            assert_eq!(ChannelDraft::check(&request, 100), Err(fault));
         }
     }
 
@@ -360,9 +360,9 @@ mod tests {
             history: true,
         };
         let role = |role: Role| role.to_wire() as i32;
-        let draft = MembersDraft::check(&request(&["b"], role(Role::Reader))).unwrap();
+        let draft = MembersDraft::check(&request(&["b"], role(Role::Reader)), 100).unwrap();
         assert_eq!((draft.role, draft.sight), (Some(Role::Reader), Sight::FromStart));
-        let other = MembersDraft::check(&request(&["b"], 0)).unwrap();
+        let other = MembersDraft::check(&request(&["b"], 0), 100).unwrap();
         assert_eq!(other.role, None);
         assert_ne!(other.body, draft.body, "another request under the same key");
         for (request, fault) in [
@@ -371,7 +371,7 @@ mod tests {
             (request(&["a"], 99), Invalid::Value { field: "role" }),
             (request(&["a", ""], 0), Invalid::Value { field: "uids" }),
         ] {
-            assert_eq!(MembersDraft::check(&request), Err(fault));
+            assert_eq!(MembersDraft::check(&request, 100), Err(fault));
         }
     }
 }

@@ -37,6 +37,8 @@ pub const CUSTOM_MAP_NAME_BYTES_MAX: usize = 64;
 pub const CUSTOM_MAP_BYTES_MAX: usize = 4 * 1024;
 /// Most channels of a person, their own log not counted.
 pub const CHANNELS_PER_USER_MAX: usize = 5_000;
+/// No setting of it goes beyond: so many are read and resumed, whatever was allowed when they came.
+pub const CHANNELS_PER_USER_CEILING: usize = 2 * RESUME_CURSORS_PER_FRAME_MAX;
 /// Most channels on one page of a person's list.
 pub const CHANNELS_PER_PAGE_MAX: usize = 200;
 /// Most members on one page of a channel's list.
@@ -68,6 +70,8 @@ pub const KEY_AHEAD_MAX: Duration = Duration::from_mins(5);
 pub const PAGE_ROWS_MAX: usize = 100;
 /// Most bytes of events on a history page.
 pub const PAGE_BYTES_MAX: usize = 256 * 1024;
+/// No setting of it goes below.
+pub const PAGE_BYTES_FLOOR: usize = 64 * 1024;
 /// Most bytes of events that answer a resume; the rest is `behind`.
 pub const RESUME_BYTES_MAX: usize = 256 * 1024;
 /// Most channels of a resume frame.
@@ -103,12 +107,21 @@ pub const STALLED_MAX: Duration = Duration::from_secs(30);
 /// A shard whose oldest unsent event is older stops reading from senders.
 pub const UNSENT_AGE_MAX: Duration = Duration::from_millis(50);
 
+/// Unsent events of one channel on one shard, bytes; members who need older ones read history.
+pub const CHANNEL_LOG_BYTES_MAX: usize = 256 * 1024;
+/// Of those, kept for members whose socket is full, bytes.
+pub const HELD_LOG_BYTES_MAX: usize = 16 * 1024;
+/// Unsent events of all channels of a shard, bytes.
+pub const SHARD_LOG_BYTES_MAX: usize = 64 * 1024 * 1024;
+
 // --- the process ---
 
 /// Descriptors kept for stores and files: this many, or a quarter of all if that is less.
 pub const DESCRIPTOR_RESERVE_MAX: u64 = 1_500;
-/// From SIGTERM to exit.
+/// From SIGTERM to exit. Supervisors lose patience after 30 s, mostly.
 pub const SHUTDOWN_TIME_MAX: Duration = Duration::from_secs(25);
+/// No setting of it goes below.
+pub const SHUTDOWN_TIME_FLOOR: Duration = Duration::from_secs(5);
 
 // --- how much may wait, and for how long ---
 
@@ -173,12 +186,162 @@ pub const DESCRIPTORS_MAX: u64 = 1 << 20;
 
 // --- stopping ---
 
-/// For committing and answering what is on its way.
-pub const DRAIN_COMMIT: Duration = Duration::from_secs(5);
 /// Clients are told to come back after a time of their own within this.
 pub const DRAIN_SPREAD: Duration = Duration::from_secs(10);
-/// For writing the last frames.
-pub const DRAIN_FLUSH: Duration = Duration::from_secs(10);
+/// Of the time to stop, one part in this many is for committing and answering what is on its way.
+pub const DRAIN_COMMIT_SHARE: u32 = 5;
+/// Of the time to stop, so many such parts are for writing the last frames; the stores close in
+/// what is left.
+pub const DRAIN_FLUSH_PARTS: u32 = 2;
+
+/// The limits that an operator may set. The constants above are the defaults, and what is not here
+/// stays as it is: it is part of the protocol, of what is on disk, or of what was measured.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// See [`CHANNELS_PER_USER_MAX`]. Who has more already keeps them.
+    pub channels_per_user: usize,
+    /// See [`GROUP_MEMBERS_MAX`]. Groups that are larger already stay.
+    pub group_members: usize,
+    /// See [`BROADCAST_MEMBERS_MAX`]. Broadcasts that are larger already stay.
+    pub broadcast_members: usize,
+    /// See [`MEMBERS_PER_COMMAND_MAX`].
+    pub members_per_command: usize,
+    /// See [`CONNECTIONS_PER_USER_MAX`].
+    pub connections_per_user: usize,
+    /// See [`PAGE_ROWS_MAX`].
+    pub page_rows: usize,
+    /// See [`PAGE_BYTES_MAX`].
+    pub page_bytes: usize,
+    /// See [`RESUME_BYTES_MAX`].
+    pub resume_bytes: usize,
+    /// See [`SENDS_PER_USER`].
+    pub sends_per_user: Rate,
+    /// See [`SENDS_PER_CHANNEL`].
+    pub sends_per_channel: Rate,
+    /// See [`HANDSHAKE_TIME_MAX`].
+    pub handshake_time: Duration,
+    /// See [`LOGIN_TIME_MAX`].
+    pub login_time: Duration,
+    /// See [`UNAUTHENTICATED_SHARE`]; at least 1.
+    pub unauthenticated_share: usize,
+    /// See [`UNAUTHENTICATED_ADDRESS_SHARE`]; at least 1.
+    pub unauthenticated_address_share: usize,
+    /// See [`PING_AFTER`].
+    pub probe_after: Duration,
+    /// See [`IDLE_MAX`].
+    pub idle_limit: Duration,
+    /// See [`STALLED_MAX`].
+    pub stalled_time: Duration,
+    /// See [`CHANNEL_LOG_BYTES_MAX`].
+    pub channel_log_bytes: usize,
+    /// See [`SHARD_LOG_BYTES_MAX`].
+    pub shard_log_bytes: usize,
+    /// See [`DRAIN_SPREAD`].
+    pub drain_spread: Duration,
+    /// See [`SHUTDOWN_TIME_MAX`].
+    pub shutdown_time: Duration,
+}
+
+/// What must hold between two limits that an operator may set.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Relation {
+    /// The maker and the first members are one group.
+    FirstMembersFit,
+    /// A resume can tell what a page can.
+    ResumeHoldsAPage,
+    /// A person at full rate does not fill a channel alone.
+    NobodyFillsAChannel,
+    /// The handshake is a part of the login.
+    HandshakeWithinLogin,
+    /// The probe comes before the close, with time for an answer.
+    ProbeBeforeClose,
+    /// A shard has room for one channel at least.
+    ChannelLogFits,
+}
+
+impl Relation {
+    /// Each of them.
+    pub const ALL: [Self; 6] = [
+        Self::FirstMembersFit,
+        Self::ResumeHoldsAPage,
+        Self::NobodyFillsAChannel,
+        Self::HandshakeWithinLogin,
+        Self::ProbeBeforeClose,
+        Self::ChannelLogFits,
+    ];
+}
+
+impl Limits {
+    /// The limits of a server to which nobody said anything else.
+    pub const DEFAULT: Self = Self {
+        channels_per_user: CHANNELS_PER_USER_MAX,
+        group_members: GROUP_MEMBERS_MAX,
+        broadcast_members: BROADCAST_MEMBERS_MAX,
+        members_per_command: MEMBERS_PER_COMMAND_MAX,
+        connections_per_user: CONNECTIONS_PER_USER_MAX,
+        page_rows: PAGE_ROWS_MAX,
+        page_bytes: PAGE_BYTES_MAX,
+        resume_bytes: RESUME_BYTES_MAX,
+        sends_per_user: SENDS_PER_USER,
+        sends_per_channel: SENDS_PER_CHANNEL,
+        handshake_time: HANDSHAKE_TIME_MAX,
+        login_time: LOGIN_TIME_MAX,
+        unauthenticated_share: UNAUTHENTICATED_SHARE,
+        unauthenticated_address_share: UNAUTHENTICATED_ADDRESS_SHARE,
+        probe_after: PING_AFTER,
+        idle_limit: IDLE_MAX,
+        stalled_time: STALLED_MAX,
+        channel_log_bytes: CHANNEL_LOG_BYTES_MAX,
+        shard_log_bytes: SHARD_LOG_BYTES_MAX,
+        drain_spread: DRAIN_SPREAD,
+        shutdown_time: SHUTDOWN_TIME_MAX,
+    };
+
+    /// Whether this holds.
+    pub const fn keep(&self, relation: Relation) -> bool {
+        match relation {
+            Relation::FirstMembersFit => self.members_per_command < self.group_members,
+            Relation::ResumeHoldsAPage => self.resume_bytes >= self.page_bytes,
+            Relation::NobodyFillsAChannel => {
+                self.sends_per_user.per_second < self.sends_per_channel.per_second
+            }
+            Relation::HandshakeWithinLogin => {
+                self.handshake_time.as_millis() < self.login_time.as_millis()
+            }
+            Relation::ProbeBeforeClose => {
+                2 * self.probe_after.as_millis() <= self.idle_limit.as_millis()
+            }
+            Relation::ChannelLogFits => self.channel_log_bytes <= self.shard_log_bytes,
+        }
+    }
+
+    const fn keep_all(&self) -> bool {
+        let mut at = 0;
+        while at < Relation::ALL.len() {
+            if !self.keep(Relation::ALL[at]) {
+                return false;
+            }
+            at += 1;
+        }
+        true
+    }
+
+    /// Of the time to stop: for committing and answering what is on its way.
+    pub fn drain_commit(&self) -> Duration {
+        self.shutdown_time / DRAIN_COMMIT_SHARE
+    }
+
+    /// Of the time to stop: for writing the last frames.
+    pub fn drain_flush(&self) -> Duration {
+        self.shutdown_time * DRAIN_FLUSH_PARTS / DRAIN_COMMIT_SHARE
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
 
 /// Bounds of all histograms of durations, seconds.
 pub const SECONDS_BUCKETS: &[f64] = &[
@@ -196,29 +359,64 @@ pub const fn millis_long(duration: Duration) -> u64 {
     duration.as_secs() * 1_000 + duration.subsec_millis() as u64
 }
 
+// What the operator sets keeps what must hold, and so do the defaults.
+const _: () = assert!(Limits::DEFAULT.keep_all());
 // A page and a resume must be able to make progress: one event of the largest kind fits, with
 // room for its other fields.
-const _: () = assert!(PAGE_BYTES_MAX >= 2 * (TEXT_BYTES_MAX + 1_024));
-const _: () = assert!(RESUME_BYTES_MAX >= PAGE_BYTES_MAX);
-// The maker and the first members are one group.
-const _: () = assert!(MEMBERS_PER_COMMAND_MAX < GROUP_MEMBERS_MAX);
-// One frame of Resume names a person's channels, or two do.
-const _: () = assert!(CHANNELS_PER_USER_MAX <= 2 * RESUME_CURSORS_PER_FRAME_MAX);
+const _: () = assert!(PAGE_BYTES_FLOOR >= 2 * (TEXT_BYTES_MAX + 1_024));
+const _: () = assert!(PAGE_BYTES_FLOOR <= PAGE_BYTES_MAX);
+// A resume names all channels of a person, and those since left.
+const _: () = assert!(CHANNELS_PER_USER_MAX <= CHANNELS_PER_USER_CEILING);
+const _: () = assert!(CHANNELS_PER_USER_CEILING <= RESUME_CHANNELS_MAX);
 // A key that may still be used is never pruned by a clock that is a little off.
 const _: () = assert!(KEY_AHEAD_MAX.as_secs() < KEY_WINDOW.as_secs());
-// The probe comes before the close, with time for an answer.
-const _: () = assert!(2 * PING_AFTER.as_secs() < IDLE_MAX.as_secs());
-const _: () = assert!(HANDSHAKE_TIME_MAX.as_secs() < LOGIN_TIME_MAX.as_secs());
-// A person at full rate does not fill a channel alone.
-const _: () = assert!(SENDS_PER_USER.per_second < SENDS_PER_CHANNEL.per_second);
 // Hello is at most 4 KiB before login.
 const _: () = assert!(TOKEN_BYTES_MAX <= 3 * 1_024);
 // The stop keeps within its time, and there is enough of it for everybody to read the last frame.
-const _: () = assert!(DRAIN_COMMIT.as_secs() + DRAIN_FLUSH.as_secs() < SHUTDOWN_TIME_MAX.as_secs());
-const _: () = assert!(FAREWELL.as_secs() < DRAIN_FLUSH.as_secs());
+const _: () = assert!(1 + DRAIN_FLUSH_PARTS < DRAIN_COMMIT_SHARE);
+const _: () = assert!(SHUTDOWN_TIME_FLOOR.as_secs() <= SHUTDOWN_TIME_MAX.as_secs());
+const _: () = assert!(
+    FAREWELL.as_secs()
+        < SHUTDOWN_TIME_FLOOR.as_secs() * DRAIN_FLUSH_PARTS as u64 / DRAIN_COMMIT_SHARE as u64
+);
 // Whoever keeps the rules can have a connection's worth of the largest requests on its way.
 const _: () = assert!(
     PARTING_BYTES_MAX as u64
         > damso_proto::limits::REQUESTS_IN_FLIGHT_MAX as u64
             * damso_proto::limits::FRAME_BYTES_MAX as u64
 );
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_relation_can_be_broken_and_the_others_hold() {
+        let rate = |per_second| Rate { per_second, burst: 600 };
+        let default = Limits::DEFAULT;
+        for (relation, limits) in [
+            (Relation::FirstMembersFit, Limits { members_per_command: 1_000, ..default }),
+            (Relation::ResumeHoldsAPage, Limits { resume_bytes: PAGE_BYTES_MAX - 1, ..default }),
+            (Relation::NobodyFillsAChannel, Limits { sends_per_channel: rate(20), ..default }),
+            (Relation::HandshakeWithinLogin, Limits { login_time: HANDSHAKE_TIME_MAX, ..default }),
+            (
+                Relation::ProbeBeforeClose,
+                Limits { idle_limit: 2 * PING_AFTER - FAREWELL, ..default },
+            ),
+            (Relation::ChannelLogFits, Limits { shard_log_bytes: 1, ..default }),
+        ] {
+            let broken: Vec<_> = Relation::ALL.into_iter().filter(|it| !limits.keep(*it)).collect();
+            assert_eq!(broken, [relation]);
+        }
+    }
+
+    #[test]
+    fn the_stop_is_divided_and_some_of_it_is_left() {
+        let limits = Limits::DEFAULT;
+        assert_eq!(limits.drain_commit(), Duration::from_secs(5));
+        assert_eq!(limits.drain_flush(), Duration::from_secs(10));
+        let short = Limits { shutdown_time: SHUTDOWN_TIME_FLOOR, ..limits };
+        assert!(short.drain_commit() + short.drain_flush() < short.shutdown_time);
+        assert!(short.drain_flush() > FAREWELL);
+    }
+}

@@ -31,7 +31,7 @@ pub(super) async fn create(
     ask: wire::CreateChannel,
     floors: &Floors,
 ) -> Result<wire::ChannelInfo, Refusal> {
-    let draft = ChannelDraft::check(&ask)?;
+    let draft = ChannelDraft::check(&ask, floors.limits.members_per_command)?;
     let key = key::check(actor.user, from.key, draft.body, floors.clock.unix_ms())?;
     let done = decide(key, from.deadline, floors, move |directory, command| {
         let members = users_of(directory, &draft.uids)?;

@@ -10,8 +10,9 @@ use hashbrown::HashMap;
 use tokio::sync::oneshot;
 
 use super::refusal::Refusal;
-use crate::delivery::{Delivery, Membership, Outcome, Work};
+use crate::delivery::{Delivery, Membership, Outcome, Tools, Work};
 use crate::model::deadline::Deadline;
+use crate::model::limits::Limits;
 use crate::model::rights::{self, Caller, Op};
 use crate::runtime::clock::Clock;
 use crate::runtime::door::Door;
@@ -38,6 +39,8 @@ pub struct Floors {
     pub door: Door,
     /// Time.
     pub clock: Arc<dyn Clock>,
+    /// What people may, and how much.
+    pub limits: Limits,
     waiting: RefCell<HashMap<Route, oneshot::Sender<Outcome>, FixedState>>,
 }
 
@@ -45,16 +48,11 @@ pub struct Floors {
 pub type Waiting = oneshot::Receiver<Outcome>;
 
 impl Floors {
-    /// The floors of one shard.
-    pub fn new(
-        delivery: Delivery,
-        log: Arc<dyn ChannelLog>,
-        directory: Arc<dyn Directory>,
-        door: Door,
-        clock: Arc<dyn Clock>,
-    ) -> Self {
+    /// The floors of one shard: its delivery, and the tools that this was made with.
+    pub fn new(delivery: Delivery, tools: Tools) -> Self {
+        let Tools { clock, log, directory, door, limits, .. } = tools;
         let (delivery, waiting) = (RefCell::new(delivery), RefCell::default());
-        Self { delivery, log, directory, door, clock, waiting }
+        Self { delivery, log, directory, door, clock, limits, waiting }
     }
 
     /// Hands an outcome to the handler that waits for it; gives it back if none does.

@@ -8,7 +8,7 @@ use super::floors::{Actor, Floors};
 use super::refusal::Refusal;
 use crate::delivery::Membership;
 use crate::model::deadline::Deadline;
-use crate::model::limits;
+use crate::model::limits::Limits;
 use crate::model::rights::Op;
 use crate::store::log::{Order, Range};
 
@@ -28,13 +28,13 @@ pub(super) async fn page(
 ) -> Result<wire::Page, Refusal> {
     let channel = ChannelNo::new(ask.channel);
     let membership = floors.may(actor, channel, Op::Read)?;
-    let log = floors.log.clone();
+    let (log, limits) = (floors.log.clone(), floors.limits);
     let page = floors
         .behind_door(deadline, move || {
             let head = log.heads(&[channel])?.first().copied();
             let Some(head) = head else { return Ok(None) };
             let floor = membership.from.max(head.floor);
-            let range = range(&ask, floor, head.seq);
+            let range = range(&ask, floor, head.seq, limits);
             let events = if range.from > range.to { Vec::new() } else { log.read(channel, range)? };
             Ok(Some(assemble(&membership, events, (floor, head.seq))))
         })
@@ -45,10 +45,10 @@ pub(super) async fn page(
     page.ok_or(Refusal::not_found())
 }
 
-fn range(ask: &wire::ReadHistory, floor: Seq, head: Seq) -> Range {
+fn range(ask: &wire::ReadHistory, floor: Seq, head: Seq, limits: Limits) -> Range {
     let rows = usize::try_from(ask.rows).unwrap_or(usize::MAX);
-    let rows_max = if rows == 0 { limits::PAGE_ROWS_MAX } else { rows.min(limits::PAGE_ROWS_MAX) };
-    let bytes_max = limits::PAGE_BYTES_MAX;
+    let rows_max = if rows == 0 { limits.page_rows } else { rows.min(limits.page_rows) };
+    let bytes_max = limits.page_bytes;
     let at = Seq::new(ask.seq);
     match ask.direction() {
         wire::read_history::Direction::After => {

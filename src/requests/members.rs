@@ -28,7 +28,8 @@ pub(super) async fn add(
     ask: wire::AddMembers,
     floors: &Floors,
 ) -> Result<wire::Done, Refusal> {
-    let MembersDraft { channel, uids, role, sight, body } = MembersDraft::check(&ask)?;
+    let max = floors.limits.members_per_command;
+    let MembersDraft { channel, uids, role, sight, body } = MembersDraft::check(&ask, max)?;
     // The least that can be meant; the owner knows what it is.
     floors.may(actor, channel, Op::AddMembers(role.unwrap_or(Role::Reader)))?;
     let directory = floors.directory.clone();

@@ -239,5 +239,5 @@ fn all_memberships(
     directory: &dyn directory::Directory,
     actor: Actor,
 ) -> Result<Vec<directory::Membership>, directory::DirectoryError> {
-    directory.memberships(actor.user, ChannelNo::default(), limits::CHANNELS_PER_USER_MAX)
+    directory.memberships(actor.user, ChannelNo::default(), limits::CHANNELS_PER_USER_CEILING)
 }

@@ -10,8 +10,8 @@ use damso_proto::wire;
 use damso_proto::wire::client_frame::Kind as Asked;
 
 use super::{Actor, Envelope, Floors, Refusal, Reply, handle};
-use crate::delivery;
 use crate::delivery::tests::kit::World;
+use crate::delivery::{self, Tools};
 use crate::model::deadline::Deadline;
 use crate::runtime::clock::{Clock as _, ManualClock};
 use crate::runtime::door::Door;
@@ -36,8 +36,8 @@ impl Scene {
         let mut world = World::new(Commit::Auto);
         let user = world.person("alice");
         let (route, key) = (world.route(), world.key(user, "any").key);
-        let World { delivery, tools, clock, log, directory, .. } = world;
-        let floors = Floors::new(delivery, log, directory.clone(), door, tools.clock);
+        let World { delivery, tools, clock, directory, .. } = world;
+        let floors = Floors::new(delivery, Tools { door, ..tools });
         Self { floors, clock, directory, actor: Actor { user }, route, key }
     }
 

@@ -9,13 +9,14 @@ use std::{fs, io};
 use damso_proto::server::ServerOptions;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
-use super::config::{Config, ConfigError};
+use super::config::{self, Config, Mistake, Mistakes};
 use super::identity::{Identity, IdentityError};
 use super::running::Server;
 use super::shards::{self, Seed};
 use crate::admin::{self, Health};
+use crate::connections;
 use crate::delivery::{self, Groups, Mailboxes, Tools};
-use crate::model::limits;
+use crate::model::limits::{self, Limits};
 use crate::runtime::clock::{Clock, RealClock};
 use crate::runtime::door::Door;
 use crate::runtime::placement::Shards;
@@ -32,39 +33,18 @@ use crate::transport::{self, BindError, Handovers};
 /// Why a server does not start, and what to do about it.
 #[derive(thiserror::Error, Debug)]
 pub enum StartError {
-    /// Settings that cannot work together.
+    /// Settings that cannot be served with.
     #[error(transparent)]
-    Config(#[from] ConfigError),
+    Config(#[from] Mistakes),
     /// Certificate or token keys.
     #[error(transparent)]
     Identity(#[from] IdentityError),
-    /// The data directory cannot be used.
-    #[error("cannot use the data directory {path}: {source}")]
-    Data {
-        /// The directory.
-        path: String,
-        /// Why not.
-        source: io::Error,
-    },
     /// History cannot be served.
     #[error("history: {0}")]
     History(#[from] StoreError),
     /// The directory of people and channels cannot be served.
     #[error("directory: {0}")]
     Directory(#[from] DirectoryError),
-    /// The chat port.
-    #[error(transparent)]
-    Bind(#[from] BindError),
-    /// The admin port.
-    #[error(
-        "cannot serve the admin page on {address}: {source}; choose another address with --admin HOST:PORT (DAMSO_ADMIN)"
-    )]
-    Admin {
-        /// The address that was asked for.
-        address: std::net::SocketAddr,
-        /// Why not.
-        source: io::Error,
-    },
     /// The operating system gives no thread.
     #[error("cannot start a thread: {0}")]
     Thread(#[source] io::Error),
@@ -83,43 +63,46 @@ struct Rooms {
 }
 
 impl Server {
-    /// Opens the stores, binds both ports, and serves.
+    /// Checks the configuration whole, opens the stores, binds both ports, and serves.
     ///
     /// # Errors
     /// [`StartError`]: nothing serves then.
     pub fn start(config: Config) -> Result<Self, StartError> {
-        config.check()?;
+        config.check_for_start()?;
         let metrics = recorder();
         raise_descriptors();
-        let data = |source| StartError::Data { path: config.data.display().to_string(), source };
-        fs::create_dir_all(&config.data).map_err(data)?;
+        fs::create_dir_all(&config.data)
+            .map_err(|error| wrong(config::no_data(&config, &error)))?;
         let identity = Identity::open(&config)?;
         let rooms = open(&config)?;
-        let listeners = transport::bind(config.listen, rooms.shards.count())?;
+        let listeners = transport::bind(config.chat, rooms.shards.count()).map_err(
+            // Free a moment ago, mostly.
+            |BindError { address, source }| wrong(config::not_chat(&config, address, &source)),
+        )?;
         let address = match listeners.first().map(TcpListener::local_addr) {
             Some(Ok(address)) => address,
-            _ => config.listen,
+            _ => config.chat,
         };
         let page = TcpListener::bind(config.admin)
-            .map_err(|source| StartError::Admin { address: config.admin, source })?;
+            .map_err(|error| wrong(config::not_admin(&config, &error)))?;
         let admin = page.local_addr().unwrap_or(config.admin);
         let shutdown = Shutdown::new();
         let (drained, all_drained) = std::sync::mpsc::channel();
         let live = Arc::new(AtomicUsize::new(0));
         let mut threads = Vec::new();
         for (me, listener) in rooms.shards.all().zip(listeners) {
-            let tools = tools(&rooms, me);
+            let tools = tools(&rooms, me, &config);
             let seed = Seed {
                 me,
                 mailboxes: rooms.mailboxes.clone(),
                 handovers: rooms.handovers.clone(),
                 tools,
                 random: rooms.random.clone(),
-                connections: Default::default(),
+                connections: connection_options(&config),
                 options: options(&config),
                 listener,
                 tls: identity.tls(),
-                door: identity.door(rooms.directory.clone(), config.provision.into()),
+                door: identity.door(rooms.directory.clone(), config.provision),
                 live: live.clone(),
                 live_max: live_max(&config),
                 shutdown: shutdown.watch(),
@@ -146,6 +129,10 @@ impl Server {
     }
 }
 
+fn wrong(mistake: Mistake) -> StartError {
+    StartError::Config(mistake.into())
+}
+
 fn open(config: &Config) -> Result<Rooms, StartError> {
     let shards = config.shard_count();
     let clock: Arc<dyn Clock> = Arc::new(RealClock::new());
@@ -163,7 +150,7 @@ fn open(config: &Config) -> Result<Rooms, StartError> {
     }
     let log = with_memory(FjallLog::open(&options, sink, clock.clone())?);
     let path = config.data.join("directory.sqlite");
-    let directory = Sqlite::open(&path, directory::Options::default(), random.clone())?;
+    let directory = Sqlite::open(&path, directory_options(config), random.clone())?;
     let door = Door::new("door", limits::DOOR_THREADS, limits::DOOR_WAITING_MAX)
         .map_err(StartError::Thread)?;
     Ok(Rooms {
@@ -190,7 +177,7 @@ fn with_memory(log: FjallLog) -> Arc<dyn ChannelLog> {
     Arc::new(log)
 }
 
-fn tools(rooms: &Rooms, me: crate::runtime::route::ShardNo) -> Tools {
+fn tools(rooms: &Rooms, me: crate::runtime::route::ShardNo, config: &Config) -> Tools {
     let machine = Machine::new(0, me).expect("a shard of 32 at most, on node 0");
     let ids = Arc::new(Snowflake::new(machine, rooms.log.high_water()));
     Tools {
@@ -199,13 +186,37 @@ fn tools(rooms: &Rooms, me: crate::runtime::route::ShardNo) -> Tools {
         log: rooms.log.clone(),
         directory: rooms.directory.clone(),
         door: rooms.door.clone(),
+        limits: config.limits,
+    }
+}
+
+fn connection_options(config: &Config) -> connections::Options {
+    let Limits { channel_log_bytes, shard_log_bytes, stalled_time, .. } = config.limits;
+    connections::Options {
+        log_bytes_max: channel_log_bytes,
+        shard_log_bytes_max: shard_log_bytes,
+        stalled_max: stalled_time,
+        ..connections::Options::default()
+    }
+}
+
+fn directory_options(config: &Config) -> directory::Options {
+    directory::Options {
+        channels_per_user_max: config.limits.channels_per_user,
+        group_members_max: config.limits.group_members,
+        broadcast_members_max: config.limits.broadcast_members,
     }
 }
 
 fn options(config: &Config) -> session::Options {
-    let (probe_after, idle_limit) = config.heartbeat();
+    let Limits { probe_after, idle_limit, login_time, .. } = config.limits;
     session::Options {
-        conn: ServerOptions { probe_after, idle_limit, ..ServerOptions::default() },
+        conn: ServerOptions {
+            probe_after,
+            idle_limit,
+            login_limit: login_time,
+            ..ServerOptions::default()
+        },
         server: concat!("damso ", env!("CARGO_PKG_VERSION")).to_owned(),
         alternates: Vec::new(),
     }

@@ -50,6 +50,6 @@ pub fn token(config: &Config, arguments: &TokenArgs) -> Result<String, IdentityE
     let identity = Identity::of_existing(config)?;
     let good_for = Duration::from_secs(arguments.hours.saturating_mul(3_600));
     identity
-        .connection_string(config.listen, &arguments.user, good_for)
+        .connection_string(config.chat, &arguments.user, good_for)
         .ok_or_else(|| IdentityError::NoToken { uid: arguments.user.clone() })
 }

@@ -2,13 +2,16 @@
 //! and by tests alone.
 
 mod build; //   rooms put together, from the ground up
-mod config; //  command line and environment, checked whole before anything binds
+mod config; //  file, environment and flags, checked whole before anything binds
 mod greeting; // what a newcomer reads after the start
 mod identity; //  who issues tokens, and the server's certificate
 mod running; // a server that serves, and how it ends
 mod shards; //  one thread per shard
 
 pub use build::StartError;
-pub use config::{Cli, Command, Config, TokenArgs};
+pub use config::{
+    Cli, Command, Config, ConfigCommand, Flags, Mistake, Mistakes, Origin, Origins, TokenArgs,
+    Told, annotated, check, effective,
+};
 pub use greeting::token;
 pub use running::{Server, Signals, log_to_stderr};

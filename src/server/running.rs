@@ -61,7 +61,7 @@ impl Server {
     }
 
     /// Stops accepting, commits and answers what is on its way, tells every client when to
-    /// come back, closes the store. Bounded: see `DRAIN_*` in the limits.
+    /// come back, closes the store. Bounded: see `shutdown_time` in the limits.
     pub fn stop(mut self) {
         self.shutdown.advance(Phase::Draining);
         // Every shard holds a sender until it has drained: an error means that all have.

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::shard::{Options, Shard};
-use crate::delivery::{Delivery, Parts, Tools};
-use crate::model::limits;
+use crate::delivery::{Delivery, Parts};
 use crate::requests::Floors;
 use crate::runtime::random::Random;
 
@@ -16,17 +15,18 @@ const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// A shard without sessions, from what lies below it.
 pub fn make(parts: Parts, random: Arc<dyn Random>, options: Options) -> Rc<Shard> {
     let (me, home) = (parts.me, parts.home.clone());
-    let Tools { clock, log, directory, door, .. } = parts.tools.clone();
-    let floors = Floors::new(Delivery::new(parts), log, directory, door, clock);
+    let tools = parts.tools.clone();
+    let floors = Floors::new(Delivery::new(parts), tools);
     Shard::new(me, floors, home, random, options)
 }
 
 /// No new requests; what is on its way is committed and answered; then everybody is told to come back.
 pub async fn drain(shard: &Shard) {
+    let limits = shard.floors().limits;
     shard.stop_intake();
-    until(limits::DRAIN_COMMIT, || shard.is_quiet()).await;
-    shard.drain(limits::DRAIN_SPREAD);
-    until(limits::DRAIN_FLUSH, || shard.sessions() == 0 && shard.parting() == 0).await;
+    until(limits.drain_commit(), || shard.is_quiet()).await;
+    shard.drain(limits.drain_spread);
+    until(limits.drain_flush(), || shard.sessions() == 0 && shard.parting() == 0).await;
 }
 
 /// Waits until `done`, but not longer than `patience`: nobody may keep a server from its end.

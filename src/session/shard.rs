@@ -27,7 +27,7 @@ use super::reply;
 use super::table::{Session, Table};
 use crate::connections::{Notice, Ready, Received, Wire};
 use crate::delivery::{Mail, Outcome};
-use crate::model::limits;
+use crate::model::limits::{self, Limits};
 use crate::requests::Floors;
 use crate::runtime::mailbox::Mailbox;
 use crate::runtime::random::Random;
@@ -442,7 +442,7 @@ impl Shard {
             session: bytes::Bytes::copy_from_slice(&session),
             server_time_ms: self.floors.clock.unix_ms(),
             epoch: self.floors.log.epoch().get(),
-            limits: Some(told_limits()),
+            limits: Some(told_limits(&self.floors.limits)),
             heartbeat_ms: limits::millis(self.options.conn.probe_after),
             idle_limit_ms: limits::millis(self.options.conn.idle_limit),
             dedupe_window_ms: limits::millis_long(limits::KEY_WINDOW),
@@ -455,17 +455,17 @@ impl Shard {
 }
 
 /// What a client is told to keep to.
-fn told_limits() -> wire::Limits {
+fn told_limits(limits: &Limits) -> wire::Limits {
     let told = |limit: usize| u32::try_from(limit).unwrap_or(u32::MAX);
     wire::Limits {
         frame_bytes: damso_proto::limits::FRAME_BYTES_MAX,
         text_bytes: told(limits::TEXT_BYTES_MAX),
         requests_in_flight: damso_proto::limits::REQUESTS_IN_FLIGHT_MAX.into(),
-        page_rows: told(limits::PAGE_ROWS_MAX),
-        page_bytes: told(limits::PAGE_BYTES_MAX),
+        page_rows: told(limits.page_rows),
+        page_bytes: told(limits.page_bytes),
         cursors_per_frame: told(limits::RESUME_CURSORS_PER_FRAME_MAX),
-        group_members: told(limits::GROUP_MEMBERS_MAX),
+        group_members: told(limits.group_members),
         members_per_page: told(limits::MEMBERS_PER_PAGE_MAX),
-        channels_per_user: told(limits::CHANNELS_PER_USER_MAX),
+        channels_per_user: told(limits.channels_per_user),
     }
 }

@@ -77,7 +77,8 @@ impl Installation {
         let listen = format!("127.0.0.1:{}", self.port);
         let arguments = ["damso", "--listen", &listen, "--data"].map(std::ffi::OsString::from);
         let arguments = arguments.into_iter().chain([self.data.clone().into_os_string()]);
-        let config = Cli::try_parse_from(arguments).expect("good arguments").config;
+        let cli = Cli::try_parse_from(arguments).expect("good arguments");
+        let config = cli.config([]).expect("a good configuration");
         let token = TokenArgs { user: uid.to_owned(), hours: 1 };
         damso::server::token(&config, &token).expect("a server has started here")
     }

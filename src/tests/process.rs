@@ -146,11 +146,17 @@ impl Drop for Process {
 
 /// The server's binary on `data`, without arguments from the environment.
 pub(crate) fn binary(data: &Path) -> Command {
+    let mut command = clean();
+    command.arg("--data").arg(data);
+    command
+}
+
+/// The server's binary, without arguments from the environment.
+pub(crate) fn clean() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_damso"));
     let inherited = std::env::vars_os().map(|(name, _)| name);
     for name in inherited.filter(|name| name.to_string_lossy().starts_with("DAMSO_")) {
         command.env_remove(name);
     }
-    command.arg("--data").arg(data);
     command
 }

@@ -56,5 +56,6 @@ fn config(directory: &Path, arguments: &[&str]) -> Config {
     let own = ["damso", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--data"];
     let own = own.into_iter().map(std::ffi::OsString::from).chain([data.into_os_string()]);
     let more = arguments.iter().map(std::ffi::OsString::from);
-    Cli::try_parse_from(own.chain(more)).expect("good arguments").config
+    let cli = Cli::try_parse_from(own.chain(more)).expect("good arguments");
+    cli.config([]).expect("a good configuration")
 }

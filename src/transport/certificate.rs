@@ -22,8 +22,8 @@ use rcgen::{
 use rustls::ServerConfig;
 use rustls::crypto::ring as provider;
 use rustls::crypto::ring::cipher_suite;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::pki_types::pem::{self, PemObject as _};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::server::{NoServerSessionStorage, ParsedCertificate};
 
 use crate::runtime::private_file;
@@ -59,6 +59,22 @@ pub enum CertificateError {
         /// Why not.
         reason: io::Error,
     },
+    /// The private key cannot be used.
+    #[error("cannot use {}: {reason}", .path.display())]
+    Key {
+        /// Its file.
+        path: PathBuf,
+        /// Why not.
+        reason: io::Error,
+    },
+    /// The key is another certificate's.
+    #[error("{} is not the key of {}", .key.display(), .chain.display())]
+    Mismatch {
+        /// The certificate.
+        chain: PathBuf,
+        /// The key.
+        key: PathBuf,
+    },
     /// A name that no certificate can have.
     #[error("{name:?} is no host name or address")]
     Name {
@@ -73,6 +89,10 @@ pub enum CertificateError {
 impl CertificateError {
     fn file(path: &Path, reason: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::File { path: path.into(), reason: io::Error::other(reason) }
+    }
+
+    fn key(path: &Path, reason: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Key { path: path.into(), reason: io::Error::other(reason) }
     }
 
     fn library(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
@@ -114,20 +134,49 @@ pub fn development(
 /// # Errors
 /// [`CertificateError`] names the file at fault.
 pub fn load(chain_path: &Path, key_path: &Path) -> Result<Tls, CertificateError> {
+    let tls = read(chain_path, key_path)?;
+    warn_if_open(key_path)?;
+    Ok(tls)
+}
+
+/// The same, without a warning about a key that others can read.
+///
+/// # Errors
+/// [`CertificateError`] names the file at fault.
+pub fn read(chain_path: &Path, key_path: &Path) -> Result<Tls, CertificateError> {
     let chain = CertificateDer::pem_file_iter(chain_path)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| CertificateError::file(chain_path, error))?;
+        .map_err(|error| match error {
+            pem::Error::Io(reason) => CertificateError::File { path: chain_path.into(), reason },
+            other => CertificateError::file(chain_path, other),
+        })?;
     let leaf = chain
         .first()
         .ok_or_else(|| CertificateError::file(chain_path, "there is no certificate (PEM) in it"))?;
     let leaf = ParsedCertificate::try_from(leaf)
         .map_err(|error| CertificateError::file(chain_path, error))?;
     let pin = pin(&leaf.subject_public_key_info());
-    let key = PrivateKeyDer::from_pem_file(key_path)
-        .map_err(|error| CertificateError::file(key_path, error))?;
-    warn_if_open(key_path)?;
-    let config = config(chain, key).map_err(|error| CertificateError::file(key_path, error))?;
+    let key = PrivateKeyDer::from_pem_file(key_path).map_err(|error| match error {
+        pem::Error::Io(reason) => CertificateError::Key { path: key_path.into(), reason },
+        pem::Error::NoItemsFound => {
+            CertificateError::key(key_path, "there is no private key (PEM) in it")
+        }
+        other => CertificateError::key(key_path, other),
+    })?;
+    let config = config(chain, key).map_err(|error| match error {
+        rustls::Error::InconsistentKeys(_) => {
+            CertificateError::Mismatch { chain: chain_path.into(), key: key_path.into() }
+        }
+        other => CertificateError::key(key_path, other),
+    })?;
     Ok(Tls { config, pin })
+}
+
+/// Whether a certificate can be made out for this: a host name, perhaps `*.` before it, or an IP
+/// address.
+pub fn is_name(name: &str) -> bool {
+    let bare = name.strip_prefix("*.").unwrap_or(name);
+    ServerName::try_from(bare).is_ok() && CertificateParams::new(vec![name.to_owned()]).is_ok()
 }
 
 fn config(
@@ -209,7 +258,7 @@ fn ca_params() -> CertificateParams {
 fn leaf_params(names: &[String]) -> Result<CertificateParams, CertificateError> {
     let mut all: Vec<String> = LOCAL_NAMES.map(String::from).to_vec();
     for name in names {
-        if CertificateParams::new(vec![name.clone()]).is_err() || name.is_empty() {
+        if !is_name(name) {
             return Err(CertificateError::Name { name: name.clone() });
         }
         if !all.contains(name) {
@@ -243,7 +292,6 @@ fn pin(public_key: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use rustls::client::WebPkiServerVerifier;
-    use rustls::pki_types::ServerName;
     use rustls::{
         ClientConfig, ClientConnection, HandshakeKind, ProtocolVersion, RootCertStore,
         ServerConnection,
@@ -297,6 +345,16 @@ mod tests {
         }
         assert!(!client.is_handshaking());
         Ok(client)
+    }
+
+    #[test]
+    fn a_name_is_a_host_name_or_an_address() {
+        for name in ["chat.example", "*.chat.example", "localhost", "10.0.0.1", "::1"] {
+            assert!(is_name(name), "{name}");
+        }
+        for name in ["", "https://chat.example", "chat.example:443", "a b", "*", "a.*", "채팅"] {
+            assert!(!is_name(name), "{name}");
+        }
     }
 
     #[test]

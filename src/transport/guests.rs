@@ -11,6 +11,8 @@ use std::rc::Rc;
 
 use tokio::task::AbortHandle;
 
+use crate::model::limits::Limits;
+
 /// The pool of one shard.
 #[derive(Clone)]
 pub(super) struct Guests {
@@ -36,9 +38,11 @@ pub(super) struct Place {
 pub(super) struct AddressFull;
 
 impl Guests {
-    /// A pool of `max` places; one address gets an eighth of them at most.
-    pub(super) fn new(max: usize) -> Self {
-        let per_address_max = (max / 8).max(1);
+    /// A pool of the share of all connections that guests may be, of which one address gets its
+    /// share at most.
+    pub(super) fn new(connections_max: usize, limits: &Limits) -> Self {
+        let max = connections_max / limits.unauthenticated_share.max(1);
+        let per_address_max = (max / limits.unauthenticated_address_share.max(1)).max(1);
         let places = Places { max: max.max(1), per_address_max, next: 0, taken: VecDeque::new() };
         Self { places: Rc::new(RefCell::new(places)) }
     }
@@ -97,7 +101,7 @@ mod tests {
 
     #[test]
     fn a_full_pool_drops_its_oldest() {
-        let guests = Guests::new(2);
+        let guests = Guests::new(20, &Limits::DEFAULT);
         let first = guests.enter(NEAR).expect("a place");
         let _second = guests.enter(NEAR).expect("a place");
         let third = guests.enter(NEAR).expect("the first one's place");
@@ -109,8 +113,23 @@ mod tests {
     }
 
     #[test]
+    fn shares_are_those_that_are_set() {
+        let limits = Limits {
+            unauthenticated_share: 2,
+            unauthenticated_address_share: 4,
+            ..Limits::DEFAULT
+        };
+        let guests = Guests::new(16, &limits);
+        let far: IpAddr = "192.0.2.1".parse().expect("an address");
+        let _two = [guests.enter(far), guests.enter(far)].map(|place| place.expect("a place"));
+        assert!(guests.enter(far).is_err());
+        let _more: Vec<_> = (0..10).map(|_| guests.enter(NEAR).expect("a place")).collect();
+        assert_eq!(guests.len(), 8);
+    }
+
+    #[test]
     fn one_address_gets_an_eighth() {
-        let guests = Guests::new(16);
+        let guests = Guests::new(160, &Limits::DEFAULT);
         let far: IpAddr = "192.0.2.1".parse().expect("an address");
         let _places = [guests.enter(far), guests.enter(far)].map(|place| place.expect("a place"));
         assert!(matches!(guests.enter(far), Err(AddressFull)));

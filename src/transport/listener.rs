@@ -14,7 +14,7 @@ use crate::model::limits;
 
 /// Why the chat port cannot be served.
 #[derive(thiserror::Error, Debug)]
-#[error("cannot listen on {address}: {source}{}", hint(.source))]
+#[error("cannot listen on {address}: {source}")]
 pub struct BindError {
     /// The address that was asked for.
     pub address: SocketAddr,
@@ -23,29 +23,23 @@ pub struct BindError {
     pub source: io::Error,
 }
 
-fn hint(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            "; another program has this port: stop it, or choose another with --listen HOST:PORT (DAMSO_LISTEN)"
-        }
-        io::ErrorKind::PermissionDenied => {
-            "; ports below 1024 need a privilege: choose another with --listen HOST:PORT (DAMSO_LISTEN)"
-        }
-        _ => "",
-    }
-}
-
 /// Binds one listener per shard.
 ///
 /// # Errors
-/// [`BindError`], with what to do about it.
+/// [`BindError`]: what the operating system says.
 pub fn bind(address: SocketAddr, shards: usize) -> Result<Vec<TcpListener>, BindError> {
     let failed = |source| BindError { address, source };
     // SO_REUSEPORT would let a second server onto the same port without a word: ask plainly first.
-    let probe = plain(address).map_err(failed)?;
-    let address = probe.local_addr().map_err(failed)?;
-    drop(probe);
+    let address = probe(address).map_err(failed)?;
     (0..shards).map(|_| shared(address).map_err(failed)).collect()
+}
+
+/// Whether nobody listens on this address: listens there for a moment. Port 0 becomes a free one.
+///
+/// # Errors
+/// Whatever the operating system says; [`io::ErrorKind::AddrInUse`]: somebody does.
+pub fn probe(address: SocketAddr) -> io::Result<SocketAddr> {
+    plain(address)?.local_addr()
 }
 
 fn plain(address: SocketAddr) -> io::Result<TcpListener> {
@@ -80,7 +74,7 @@ pub async fn accept(
     connections_max: usize,
 ) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
-    let guests = Guests::new(connections_max / limits::UNAUTHENTICATED_SHARE);
+    let guests = Guests::new(connections_max, &entrance.shard.floors().limits);
     let mut pause = limits::ACCEPT_PAUSE_MIN;
     loop {
         let (stream, address) = match listener.accept().await {

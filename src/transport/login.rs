@@ -62,7 +62,8 @@ pub async fn enter(entrance: Entrance, socket: Box<dyn Socket>, _address: IpAddr
     let conn = ServerConn::new(entrance.shard.conn_options(), now);
     let scratch = entrance.scratch.clone();
     let mut coming = Coming { wire, conn, plain: Vec::new(), scratch };
-    let done = tokio::time::timeout(limits::LOGIN_TIME_MAX, coming.log_in(&entrance)).await;
+    let patience = entrance.shard.floors().limits.login_time;
+    let done = tokio::time::timeout(patience, coming.log_in(&entrance)).await;
     let refused = match done {
         Ok(Ok(guest)) => {
             let Coming { wire, conn, plain, .. } = coming;
@@ -93,7 +94,8 @@ struct Coming {
 
 impl Coming {
     async fn log_in(&mut self, entrance: &Entrance) -> Result<(User, Uid, u64), Ended> {
-        tokio::time::timeout(limits::HANDSHAKE_TIME_MAX, self.shake_hands())
+        let patience = entrance.shard.floors().limits.handshake_time;
+        tokio::time::timeout(patience, self.shake_hands())
             .await
             .map_err(|_| Ended::Silent("tls_late"))??;
         let hello = self.hello(entrance).await?;

@@ -17,5 +17,5 @@ mod login; //      from the first byte to Hello's answer
 mod pump; //       the reading task of a session
 
 pub use handover::{Handover, Handovers, receive};
-pub use listener::{BindError, accept, bind};
+pub use listener::{BindError, accept, bind, probe};
 pub use login::{Door, Entrance, enter};

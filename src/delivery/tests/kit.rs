@@ -64,6 +64,7 @@ impl World {
             log: log.clone(),
             directory: directory.clone(),
             door,
+            limits: Default::default(),
         };
         let connections = Connections::new(connections::Options::default(), me);
         let delivery =

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD as BASE64, Engine as _};
 use rustls::pki_types::SubjectPublicKeyInfoDer;
-use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::pem::{self, PemObject as _};
 
 /// DER of a public key up to the key itself: SEQUENCE { SEQUENCE { 1.3.101.112 }, BIT STRING }.
 const ED25519_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 3, 0x21, 0];
@@ -24,8 +24,11 @@ impl VerifyingKey {
     /// # Errors
     /// [`KeyError`] names the file.
     pub fn load(path: &Path) -> Result<Self, KeyError> {
-        let der = SubjectPublicKeyInfoDer::from_pem_file(path)
-            .map_err(|error| KeyError::new(path, error))?;
+        let der = SubjectPublicKeyInfoDer::from_pem_file(path).map_err(|error| match error {
+            pem::Error::Io(reason) => KeyError::io(path, reason),
+            pem::Error::NoItemsFound => KeyError::new(path, "there is no public key (PEM) in it"),
+            other => KeyError::new(path, other),
+        })?;
         let public = der.strip_prefix(&ED25519_PREFIX).and_then(|key| key.try_into().ok());
         let public = public.ok_or_else(|| KeyError::new(path, "not an Ed25519 public key"))?;
         Ok(Self { kid: None, public })

@@ -152,6 +152,7 @@ fn shard(
         log: log.clone(),
         directory: story.directory.clone(),
         door: door.clone(),
+        limits: Default::default(),
     };
     let connections = Connections::new(connections::Options::default(), me);
     let home = mailboxes.of(me).expect("its own").clone();

@@ -1,0 +1,84 @@
+//! The command line.
+
+use std::ffi::OsString;
+
+use clap::{Args, Parser, Subcommand};
+
+use super::flags::Flags;
+use super::mistake::Mistakes;
+use super::read::read;
+use super::settings::Config;
+
+/// A chat server: durable, ordered, fast.
+///
+/// Without a command it serves, with embedded stores in ./damso-data and a development
+/// certificate of its own. It prints what two people need to chat.
+#[derive(Parser, Debug)]
+#[command(
+    name = "damso",
+    version,
+    max_term_width = 100,
+    after_help = "Examples:\n  damso                                       serve on 127.0.0.1:7443\n  damso --listen 0.0.0.0:7443 --name chat.example.org\n  damso token --user alice                    a connection string for alice\n  damso config default > damso.toml           every setting, explained\n  damso --config damso.toml\n\nA flag goes before the environment, the environment before the file."
+)]
+pub struct Cli {
+    /// What to do; nothing = serve.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// Settings of the server.
+    #[command(flatten)]
+    pub flags: Flags,
+}
+
+impl Cli {
+    /// The configuration that flags, this environment and the file make together.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn config(
+        &self,
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Result<Config, Mistakes> {
+        let serves = matches!(self.command, None | Some(Command::Serve));
+        read(&self.flags, environment, serves)
+    }
+}
+
+/// What else the binary does.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Serve (the default).
+    Serve,
+    /// Print a connection string for a person, signed by the built-in issuer.
+    Token(TokenArgs),
+    /// Print, check or explain the configuration.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+/// Options of `damso token`.
+#[derive(Args, Clone, Debug)]
+pub struct TokenArgs {
+    /// The person's uid: 1-64 bytes, any text your users are known by.
+    #[arg(long)]
+    pub user: String,
+    /// How long the token is good for, in hours.
+    #[arg(long, default_value_t = 24 * 30)]
+    pub hours: u64,
+}
+
+/// What is done with a configuration.
+#[derive(Subcommand, Clone, Debug)]
+pub enum ConfigCommand {
+    /// Print every setting with its default and what it does, as a file to begin with.
+    Default,
+    /// Look for mistakes without starting: exit 0 if there are none, else 1.
+    Check {
+        /// The file; without it, what --config, environment and flags say.
+        file: Option<OsString>,
+        /// A server runs with it already: do not ask whether its ports are free.
+        #[arg(long)]
+        no_ports: bool,
+    },
+    /// Print what is in force, and where each value came from.
+    Show,
+}

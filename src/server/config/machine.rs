@@ -1,0 +1,169 @@
+//! What values need of this machine: files that can be used, a directory that can be written, ports
+//! that are free. Nothing is written, and no port is kept.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path as FilePath;
+
+use rustix::fs::Access;
+
+use super::mistake::Mistake;
+use super::origin::Path;
+use super::settings::Config;
+use super::table::{ADMIN, CERT, CHAT, DATA, KEY, TOKEN_KEY, elsewhere};
+use crate::session::token::VerifyingKey;
+use crate::transport::{self, certificate, certificate::CertificateError};
+
+/// One thing that was looked at.
+pub(super) struct Checked {
+    /// What.
+    pub(super) name: &'static str,
+    /// How it is, or what is wrong.
+    pub(super) found: Result<String, Vec<Mistake>>,
+}
+
+/// Looks at everything, with `ports` at those, too: a server that runs has them already.
+pub(super) fn check_all(config: &Config, ports: bool) -> Vec<Checked> {
+    let mut all = vec![
+        Checked { name: "certificate", found: certificate_of(config) },
+        Checked { name: "token key", found: token_key(config) },
+        Checked { name: "data directory", found: data(config) },
+    ];
+    all.extend(ports.then(|| Checked { name: "ports", found: free(config) }));
+    all
+}
+
+/// Everything that is wrong.
+pub(super) fn mistakes(config: &Config, ports: bool) -> Vec<Mistake> {
+    let all = check_all(config, ports).into_iter();
+    all.filter_map(|checked| checked.found.err()).flatten().collect()
+}
+
+fn mistake(config: &Config, path: Path, what: String, advice: impl Into<String>) -> Vec<Mistake> {
+    vec![Mistake::new(config.origin(path), path, what, advice)]
+}
+
+fn certificate_of(config: &Config) -> Result<String, Vec<Mistake>> {
+    let (Some(cert), Some(key)) = (&config.cert, &config.key) else {
+        return Ok("a development certificate, made at the start".to_owned());
+    };
+    let error = match certificate::read(cert, key) {
+        Ok(tls) => return Ok(format!("{} and its key, pin {}", cert.display(), tls.pin)),
+        Err(error) => error,
+    };
+    Err(match error {
+        CertificateError::Mismatch { .. } => mistake(
+            config,
+            KEY,
+            format!("{} is not the key of {}", key.display(), cert.display()),
+            format!(
+                "give the key that this certificate was made for, or its certificate in {CERT}"
+            ),
+        ),
+        CertificateError::Key { path, reason } => mistake(
+            config,
+            KEY,
+            format!("cannot use {}: {reason}", path.display()),
+            "give the certificate's private key as an unencrypted PEM file that this user can read",
+        ),
+        CertificateError::File { path, reason } => mistake(
+            config,
+            CERT,
+            format!("cannot use {}: {reason}", path.display()),
+            "give a certificate chain as a PEM file, the server's own certificate first",
+        ),
+        other => mistake(config, CERT, other.to_string(), "give another certificate"),
+    })
+}
+
+fn token_key(config: &Config) -> Result<String, Vec<Mistake>> {
+    let Some(path) = &config.token_key else { return Ok("of the built-in issuer".to_owned()) };
+    match VerifyingKey::load(path) {
+        Ok(_) => Ok(format!("{}, an Ed25519 public key", path.display())),
+        Err(error) => Err(mistake(
+            config,
+            TOKEN_KEY,
+            error.to_string(),
+            "give the public key of your issuer (PEM, BEGIN PUBLIC KEY, Ed25519), as \
+             `openssl pkey -in private.pem -pubout` prints it",
+        )),
+    }
+}
+
+fn data(config: &Config) -> Result<String, Vec<Mistake>> {
+    let shown = config.data.display();
+    // Whatever is not there yet is made in what is.
+    let named = config.data.ancestors().filter(|path| !path.as_os_str().is_empty());
+    let there = named.into_iter().find(|path| path.exists()).unwrap_or(FilePath::new("."));
+    let advice = "give a directory that this user can write, or mend its owner and rights";
+    if !there.is_dir() {
+        let what = format!("{} is a file, not a directory", there.display());
+        return Err(mistake(config, DATA, what, advice));
+    }
+    if let Err(error) = rustix::fs::access(there, Access::WRITE_OK | Access::EXEC_OK) {
+        let what = format!("cannot write to {}: {}", there.display(), io::Error::from(error));
+        return Err(mistake(config, DATA, what, advice));
+    }
+    let is_there = there == config.data;
+    Ok(if is_there { format!("{shown}, writable") } else { format!("{shown}, can be made") })
+}
+
+fn free(config: &Config) -> Result<String, Vec<Mistake>> {
+    let wrong: Vec<_> = [(CHAT, config.chat), (ADMIN, config.admin)]
+        .into_iter()
+        .filter_map(|(path, address)| {
+            let error = transport::probe(address).err()?;
+            Some(not_served(config, path, address, &error))
+        })
+        .collect();
+    if wrong.is_empty() {
+        Ok(format!("{} and {} are free", config.chat, config.admin))
+    } else {
+        Err(wrong)
+    }
+}
+
+/// The chat port is not free any more.
+pub(in crate::server) fn not_chat(
+    config: &Config,
+    address: SocketAddr,
+    error: &io::Error,
+) -> Mistake {
+    not_served(config, CHAT, address, error)
+}
+
+/// The admin port is not free any more.
+pub(in crate::server) fn not_admin(config: &Config, error: &io::Error) -> Mistake {
+    not_served(config, ADMIN, config.admin, error)
+}
+
+/// Why an address of ours cannot be listened on, and what to do.
+fn not_served(config: &Config, path: Path, address: SocketAddr, error: &io::Error) -> Mistake {
+    let other = elsewhere(path);
+    let (what, advice) = match error.kind() {
+        io::ErrorKind::AddrInUse => (
+            format!("{address} is taken: another program listens there"),
+            format!(
+                "stop that program (`ss -ltnp 'sport = :{}'` names it), or choose another port:\n{other}",
+                address.port()
+            ),
+        ),
+        io::ErrorKind::PermissionDenied => (
+            format!("this user may not listen on {address}"),
+            format!("ports below 1024 need a privilege; choose another:\n{other}"),
+        ),
+        io::ErrorKind::AddrNotAvailable => (
+            format!("{address} is no address of this machine"),
+            format!("write one that `ip address` lists, or 0.0.0.0 for all:\n{other}"),
+        ),
+        _ => (format!("cannot listen on {address}: {error}"), format!("choose another:\n{other}")),
+    };
+    Mistake::new(config.origin(path), path, what, advice)
+}
+
+/// The data directory cannot be made.
+pub(in crate::server) fn no_data(config: &Config, error: &io::Error) -> Mistake {
+    let what = format!("cannot make {}: {error}", config.data.display());
+    let advice = format!("choose another: {}", elsewhere(DATA));
+    Mistake::new(config.origin(DATA), DATA, what, advice)
+}

@@ -1,0 +1,284 @@
+//! A value in its place in the [`Config`]: read from text or TOML, bounded, shown.
+
+use std::ffi::OsStr;
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use toml::de::DeValue;
+
+use super::settings::Config;
+use super::unit::{self, RATE_FORM, SIZE_FORM, TIME_FORM};
+use crate::model::rate::Rate;
+use crate::store::directory::Provision;
+
+/// Where a value stands, of what kind it is, and between what it must lie.
+pub(super) enum Place {
+    Address(fn(&mut Config) -> &mut SocketAddr),
+    Directory(fn(&mut Config) -> &mut PathBuf),
+    File(fn(&mut Config) -> &mut Option<PathBuf>),
+    Names(fn(&mut Config) -> &mut Vec<String>),
+    Provision(fn(&mut Config) -> &mut Provision),
+    Count(fn(&mut Config) -> &mut usize, RangeInclusive<usize>),
+    Bytes(fn(&mut Config) -> &mut usize, RangeInclusive<usize>),
+    Time(fn(&mut Config) -> &mut Duration, RangeInclusive<Duration>),
+    Rate(fn(&mut Config) -> &mut Rate),
+}
+
+/// A value as it was given.
+#[derive(Clone, Copy)]
+pub(super) enum Raw<'a> {
+    /// By environment or flag.
+    Text(&'a OsStr),
+    /// By a file, in whose directory relative paths begin.
+    Toml(&'a DeValue<'a>, &'a Path),
+}
+
+/// Why a value is none.
+#[derive(Debug)]
+pub(super) struct Wrong {
+    pub(super) what: String,
+    pub(super) advice: String,
+}
+
+/// Rates that a bucket can keep.
+const RATES: RangeInclusive<u32> = 1..=1_000_000;
+/// Most names of a certificate.
+const NAMES_MAX: usize = 100;
+
+impl Place {
+    /// Reads a value into its place.
+    pub(super) fn put(&self, config: &mut Config, raw: Raw<'_>) -> Result<(), Wrong> {
+        match self {
+            Self::Address(of) => *of(config) = parsed(raw, self.form(), |text| text.parse().ok())?,
+            Self::Directory(of) => *of(config) = path(raw, self.form())?,
+            Self::File(of) => *of(config) = Some(path(raw, self.form())?),
+            Self::Names(of) => *of(config) = names(raw, self.form())?,
+            Self::Provision(of) => {
+                *of(config) = parsed(raw, self.form(), |text| match text {
+                    "auto" => Some(Provision::Auto),
+                    "strict" => Some(Provision::Strict),
+                    _ => None,
+                })?;
+            }
+            Self::Count(of, _) => *of(config) = count(raw, self.form())?,
+            Self::Bytes(of, _) => {
+                *of(config) = parsed(raw, self.form(), unit::size)
+                    .map_err(|wrong| with_unit(wrong, raw, "B"))?;
+            }
+            Self::Time(of, _) => {
+                *of(config) = parsed(raw, self.form(), unit::time)
+                    .map_err(|wrong| with_unit(wrong, raw, "s"))?;
+            }
+            Self::Rate(of) => *of(config) = parsed(raw, self.form(), unit::rate)?,
+        }
+        Ok(())
+    }
+
+    /// How far the value lies outside of what it may be.
+    pub(super) fn misfit(&self, config: &Config) -> Option<Wrong> {
+        // The places are of a configuration that can be changed; this one is thrown away.
+        let config = &mut config.clone();
+        let outside = |what: String, from: String, to: String| {
+            Some(Wrong { what: format!("{what} is out of range"), advice: between(&from, &to) })
+        };
+        match self {
+            Self::Count(of, range) if !range.contains(of(config)) => {
+                outside(of(config).to_string(), range.start().to_string(), range.end().to_string())
+            }
+            Self::Bytes(of, range) if !range.contains(of(config)) => outside(
+                unit::show_size(*of(config)),
+                unit::show_size(*range.start()),
+                unit::show_size(*range.end()),
+            ),
+            Self::Time(of, range) if !range.contains(of(config)) => outside(
+                unit::show_time(*of(config)),
+                unit::show_time(*range.start()),
+                unit::show_time(*range.end()),
+            ),
+            Self::Rate(of) if !(kept(of(config).per_second) && kept(of(config).burst)) => outside(
+                unit::show_rate(*of(config)),
+                format!("{}/s burst {}", RATES.start(), RATES.start()),
+                format!("{}/s burst {}", RATES.end(), RATES.end()),
+            ),
+            _ => None,
+        }
+    }
+
+    /// The value as a file has it. `None`: there is none.
+    pub(super) fn shown(&self, config: &Config) -> Option<String> {
+        let config = &mut config.clone();
+        let quoted = |text: String| toml::Value::String(text).to_string();
+        Some(match self {
+            Self::Address(of) => quoted(of(config).to_string()),
+            Self::Directory(of) => quoted(of(config).display().to_string()),
+            Self::File(of) => quoted(of(config).as_ref()?.display().to_string()),
+            Self::Names(of) => {
+                let names = of(config).iter().cloned().map(quoted).collect::<Vec<_>>();
+                format!("[{}]", names.join(", "))
+            }
+            Self::Provision(of) => quoted(
+                match of(config) {
+                    Provision::Auto => "auto",
+                    Provision::Strict => "strict",
+                }
+                .to_owned(),
+            ),
+            Self::Count(of, _) => of(config).to_string(),
+            Self::Bytes(of, _) => quoted(unit::show_size(*of(config))),
+            Self::Time(of, _) => quoted(unit::show_time(*of(config))),
+            Self::Rate(of) => quoted(unit::show_rate(*of(config))),
+        })
+    }
+
+    /// What a value is, and how it is written.
+    fn form(&self) -> Form {
+        let form = |noun, written| Form { noun, written };
+        match self {
+            Self::Address(_) => form("an IP address and a port", "one like \"127.0.0.1:7443\""),
+            Self::Directory(_) => form("the path of a directory", "one like \"/var/lib/damso\""),
+            Self::File(_) => form("the path of a file", "one like \"cert.pem\""),
+            Self::Names(_) => form("a list of host names", "one like [\"chat.example.org\"]"),
+            Self::Provision(_) => form("\"auto\" or \"strict\"", "one of the two"),
+            Self::Count(..) => form("a whole number", "one like 100, without quotes"),
+            Self::Bytes(..) => form("a size", SIZE_FORM),
+            Self::Time(..) => form("a duration", TIME_FORM),
+            Self::Rate(_) => form("a rate", RATE_FORM),
+        }
+    }
+
+    /// Between what it must lie, for whoever chooses one.
+    pub(super) fn range(&self) -> Option<String> {
+        match self {
+            Self::Count(_, range) if *range.end() == usize::MAX => None,
+            Self::Count(_, range) => Some(format!("{} to {}", range.start(), range.end())),
+            Self::Bytes(_, range) => Some(format!(
+                "{} to {}",
+                unit::show_size(*range.start()),
+                unit::show_size(*range.end())
+            )),
+            Self::Time(_, range) => Some(format!(
+                "{} to {}",
+                unit::show_time(*range.start()),
+                unit::show_time(*range.end())
+            )),
+            _ => None,
+        }
+    }
+
+    /// How help calls a value.
+    pub(super) fn value_name(&self) -> &'static str {
+        match self {
+            Self::Address(_) => "IP:PORT",
+            Self::Directory(_) => "DIRECTORY",
+            Self::File(_) => "FILE",
+            Self::Names(_) => "NAME",
+            Self::Provision(_) => "auto|strict",
+            Self::Count(..) => "NUMBER",
+            Self::Bytes(..) => "SIZE",
+            Self::Time(..) => "TIME",
+            Self::Rate(_) => "RATE",
+        }
+    }
+}
+
+fn kept(number: u32) -> bool {
+    RATES.contains(&number)
+}
+
+fn between(from: &str, to: &str) -> String {
+    format!("write {from} to {to}")
+}
+
+/// What a value is, and how it is written, for whoever wrote another.
+#[derive(Clone, Copy)]
+struct Form {
+    noun: &'static str,
+    written: &'static str,
+}
+
+impl Form {
+    fn broken_by(self, raw: Raw<'_>) -> Wrong {
+        let Self { noun, written } = self;
+        Wrong { what: format!("{} is not {noun}", raw.told()), advice: format!("write {written}") }
+    }
+}
+
+fn parsed<T>(raw: Raw<'_>, form: Form, parse: impl Fn(&str) -> Option<T>) -> Result<T, Wrong> {
+    text(raw).and_then(parse).ok_or_else(|| form.broken_by(raw))
+}
+
+/// A number alone lacks its unit.
+fn with_unit(wrong: Wrong, raw: Raw<'_>, unit: &str) -> Wrong {
+    let given = match raw {
+        Raw::Toml(DeValue::Integer(number), _) => Some(number.to_string()),
+        _ => text(raw).map(str::to_owned),
+    };
+    match given.filter(|given| unit::whole::<u64>(given).is_some()) {
+        Some(number) => {
+            let advice = format!("its unit is missing: write \"{number}{unit}\", or another unit");
+            Wrong { advice, ..wrong }
+        }
+        None => wrong,
+    }
+}
+
+fn text<'a>(raw: Raw<'a>) -> Option<&'a str> {
+    match raw {
+        Raw::Text(text) => text.to_str().map(str::trim),
+        Raw::Toml(value, _) => value.as_str(),
+    }
+}
+
+fn path(raw: Raw<'_>, form: Form) -> Result<PathBuf, Wrong> {
+    let path = match raw {
+        Raw::Text(text) => PathBuf::from(text),
+        Raw::Toml(_, directory) => match text(raw) {
+            Some(text) if !text.is_empty() => directory.join(text),
+            _ => PathBuf::new(),
+        },
+    };
+    if path.as_os_str().is_empty() { Err(form.broken_by(raw)) } else { Ok(path) }
+}
+
+fn names(raw: Raw<'_>, form: Form) -> Result<Vec<String>, Wrong> {
+    let names: Option<Vec<String>> = match raw {
+        Raw::Text(_) => text(raw)
+            .map(|text| text.split(',').map(|name| name.trim().to_owned()).collect::<Vec<_>>()),
+        Raw::Toml(DeValue::Array(list), _) => {
+            list.iter().map(|name| name.get_ref().as_str().map(str::to_owned)).collect()
+        }
+        Raw::Toml(..) => None,
+    };
+    names.filter(|names| names.len() <= NAMES_MAX).ok_or_else(|| form.broken_by(raw))
+}
+
+fn count(raw: Raw<'_>, form: Form) -> Result<usize, Wrong> {
+    let number = match raw {
+        Raw::Text(_) => text(raw).and_then(unit::whole),
+        Raw::Toml(DeValue::Integer(number), _) => {
+            usize::from_str_radix(number.as_str(), number.radix()).ok()
+        }
+        Raw::Toml(..) => None,
+    };
+    number.ok_or_else(|| form.broken_by(raw))
+}
+
+impl Raw<'_> {
+    /// The value as whoever gave it knows it.
+    fn told(&self) -> String {
+        match self {
+            Self::Text(text) => format!("{:?}", text.to_string_lossy()),
+            Self::Toml(value, _) => match value {
+                DeValue::String(text) => format!("{text:?}"),
+                DeValue::Integer(number) => number.to_string(),
+                DeValue::Float(number) => number.to_string(),
+                DeValue::Boolean(yes) => yes.to_string(),
+                DeValue::Datetime(date) => date.to_string(),
+                DeValue::Array(_) => "a list".to_owned(),
+                DeValue::Table(_) => "a table".to_owned(),
+            },
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! The values: how a server is to be.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use super::origin::{Origin, Origins, Path};
+use crate::model::limits::Limits;
+use crate::runtime::placement::Shards;
+use crate::store::directory::Provision;
+
+/// How a server is to be. A default one is good for trying: it serves on loopback.
+///
+/// Read by [`Cli::config`](super::Cli::config) it has been checked but for what it needs of the
+/// machine; [`Server::start`](crate::server::Server::start) checks it whole, however it was made.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Config {
+    /// Where chat clients connect (TLS). Port 0 takes a free one.
+    pub chat: SocketAddr,
+    /// The admin page, plain HTTP.
+    pub admin: SocketAddr,
+    /// Certificate chain (PEM). `None`: a development CA of the server's own.
+    pub cert: Option<PathBuf>,
+    /// Private key of the certificate (PEM).
+    pub key: Option<PathBuf>,
+    /// Further names of the development certificate.
+    pub names: Vec<String>,
+    /// Directory of everything that is kept.
+    pub data: PathBuf,
+    /// Public key (PEM, Ed25519) of whoever issues tokens. `None`: the built-in issuer.
+    pub token_key: Option<PathBuf>,
+    /// Whether a valid token of an unknown person makes the person.
+    pub provision: Provision,
+    /// Worker threads; 0: one per core.
+    pub shards: usize,
+    /// Most connections at a time; 0: what the descriptor limit allows.
+    pub connections: usize,
+    /// What people may, and how much.
+    pub limits: Limits,
+    /// Where values came from, for whoever is told that one of them is wrong.
+    pub origins: Origins,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            chat: SocketAddr::from(([127, 0, 0, 1], 7443)),
+            admin: SocketAddr::from(([127, 0, 0, 1], 9464)),
+            cert: None,
+            key: None,
+            names: Vec::new(),
+            data: PathBuf::from("damso-data"),
+            token_key: None,
+            provision: Provision::Auto,
+            shards: 0,
+            connections: 0,
+            limits: Limits::DEFAULT,
+            origins: Origins::default(),
+        }
+    }
+}
+
+impl Config {
+    /// Where the value of this setting came from.
+    pub(super) fn origin(&self, path: Path) -> Origin {
+        self.origins.of(path)
+    }
+
+    /// Worker threads.
+    pub fn shard_count(&self) -> Shards {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let asked = if self.shards > 0 { self.shards } else { cores };
+        let count = u16::try_from(asked).unwrap_or(Shards::MAX).min(Shards::MAX);
+        Shards::new(count).unwrap_or(Shards::ONE)
+    }
+}
