@@ -10,6 +10,7 @@ use damso_proto::server::ServerOptions;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
 use super::config::{self, Config, Mistake, Mistakes};
+use super::descriptors;
 use super::identity::{Identity, IdentityError};
 use super::running::Server;
 use super::shards::{self, Seed};
@@ -70,7 +71,7 @@ impl Server {
     pub fn start(config: Config) -> Result<Self, StartError> {
         config.check_for_start()?;
         let metrics = recorder();
-        raise_descriptors();
+        descriptors::raise();
         fs::create_dir_all(&config.data)
             .map_err(|error| wrong(config::no_data(&config, &error)))?;
         let identity = Identity::open(&config)?;
@@ -104,7 +105,7 @@ impl Server {
                 tls: identity.tls(),
                 door: identity.door(rooms.directory.clone(), config.provision),
                 live: live.clone(),
-                live_max: live_max(&config),
+                live_max: descriptors::connections_max(&config),
                 shutdown: shutdown.watch(),
                 drained: drained.clone(),
             };
@@ -219,28 +220,6 @@ fn options(config: &Config) -> session::Options {
         },
         server: concat!("damso ", env!("CARGO_PKG_VERSION")).to_owned(),
         alternates: Vec::new(),
-    }
-}
-
-/// Connections that leave enough descriptors for stores, files and the admin page.
-fn live_max(config: &Config) -> usize {
-    let descriptors = usize::try_from(admin::descriptors()).unwrap_or(usize::MAX);
-    let reserve =
-        usize::try_from(limits::DESCRIPTOR_RESERVE_MAX).unwrap_or(usize::MAX).min(descriptors / 4);
-    let possible = descriptors.saturating_sub(reserve);
-    if config.connections == 0 { possible } else { config.connections.min(possible) }
-}
-
-/// The soft limit goes up to the hard one: a chat server is made of descriptors.
-fn raise_descriptors() {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    let wanted = limit.maximum.map(|hard| hard.min(limits::DESCRIPTORS_MAX));
-    if limit.current < wanted {
-        limit.current = wanted;
-        if let Err(error) = setrlimit(Resource::Nofile, limit) {
-            tracing::warn!(%error, "the descriptor limit stays as it is");
-        }
     }
 }
 

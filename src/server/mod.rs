@@ -3,6 +3,8 @@
 
 mod build; //   rooms put together, from the ground up
 mod config; //  file, environment and flags, checked whole before anything binds
+mod descriptors; // how many there are, and for whom
+mod doctor; //  what this machine is, and what to expect of it
 mod greeting; // what a newcomer reads after the start
 mod identity; //  who issues tokens, and the server's certificate
 mod running; // a server that serves, and how it ends
@@ -10,8 +12,9 @@ mod shards; //  one thread per shard
 
 pub use build::StartError;
 pub use config::{
-    Cli, Command, Config, ConfigCommand, Flags, Mistake, Mistakes, Origin, Origins, TokenArgs,
-    Told, annotated, check, effective,
+    Cli, Command, Config, ConfigCommand, DoctorArgs, Flags, Mistake, Mistakes, Origin, Origins,
+    TokenArgs, Told, annotated, check, effective,
 };
+pub use doctor::{DoctorError, doctor};
 pub use greeting::token;
 pub use running::{Server, Signals, log_to_stderr};

@@ -53,6 +53,8 @@ pub enum Command {
     /// Print, check or explain the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Measure this machine, and say what to expect of a server on it.
+    Doctor(DoctorArgs),
 }
 
 /// Options of `damso token`.
@@ -64,6 +66,17 @@ pub struct TokenArgs {
     /// How long the token is good for, in hours.
     #[arg(long, default_value_t = 24 * 30)]
     pub hours: u64,
+}
+
+/// Options of `damso doctor`.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct DoctorArgs {
+    /// Look at this machine: disk, clock, cores, memory, descriptors. Takes a few seconds.
+    #[arg(long, required = true)]
+    pub host: bool,
+    /// For programs.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// What is done with a configuration.
