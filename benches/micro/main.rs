@@ -1,5 +1,6 @@
 //! Micro-benchmarks: `cargo bench --bench micro [FILTER]`. Under `cargo test` each runs once, tiny.
 
+mod budget;
 mod codec;
 mod directory;
 mod history;
@@ -7,6 +8,7 @@ mod snowflake;
 
 criterion::criterion_group!(
     all,
+    budget::benches,
     codec::benches,
     directory::benches,
     history::benches,

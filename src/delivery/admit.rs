@@ -1,10 +1,12 @@
-//! Whether work goes into the next run: rights, then the key, then whatever it must keep to begin.
+//! Whether work goes into the next run: rights, then the key, then whatever it must keep to begin,
+//! and the rate last: what is refused for another reason is not counted.
 
 use damso_proto::id::{MessageId, Seq, UserNo};
 use damso_proto::time::Moment;
 
 use super::keys::{KeyWindow, Known};
 use super::mail::{Refusal, Submission};
+use super::rate::Inflow;
 use super::roster::{Member, Roster};
 use super::stage::{Admitted, Told, duplicate_of, row_key};
 use crate::model::draft::Invalid;
@@ -16,6 +18,7 @@ use crate::store::log::KeyRow;
 pub(super) struct Bar<'a> {
     pub(super) roster: &'a Roster,
     pub(super) keys: &'a mut KeyWindow,
+    pub(super) inflow: &'a mut Inflow,
     /// The committed head: nobody has seen anything above it.
     pub(super) head: Seq,
     pub(super) now: Moment,
@@ -23,16 +26,20 @@ pub(super) struct Bar<'a> {
 
 /// Decides a message, and answers its sender where it does not leave.
 pub(super) fn event(submission: &Submission, bar: Bar<'_>, told: &mut Vec<Told>) -> Admitted {
-    let Submission { event, key, route, deadline, .. } = submission;
+    let Submission { event, key, route, deadline, admission, .. } = submission;
     let outcome = match bar.roster.writer(UserNo::new(event.sender)) {
         Err(denied) => Err(Refusal::of_denied(denied)),
-        // The key before the deadline: a repetition begins nothing, so it is never too late.
+        // The key before deadline and rate: a repetition begins nothing, so it is never too late,
+        // and never one too many.
         Ok(member) => match bar.keys.ask(key, Some(*route)) {
             Known::Fresh if deadline.is_past(bar.now) => Err(Refusal::Deadline),
             Known::Fresh if !may_answer(Seq::new(event.reply_to), member, bar.head) => {
                 Err(Invalid::Value { field: "reply_to" }.into())
             }
-            Known::Fresh => return Admitted::Yes,
+            Known::Fresh => match bar.inflow.admit(*admission, bar.now) {
+                Ok(()) => return Admitted::Yes,
+                Err((whose, after)) => Err(Refusal::TooOften { whose, after }),
+            },
             Known::AskStore => return Admitted::Later,
             Known::Joined => return Admitted::Answered,
             Known::Stored(row) => Ok(duplicate_of(&row)),

@@ -28,6 +28,7 @@ use prost::Message as _;
 use super::admit::{self, Bar};
 use super::keys::{KeyWindow, Known};
 use super::mail::{Answer, Found, Origin, Refusal, Rights, Submission, Work};
+use super::rate::{Admission, Inflow};
 use super::roster::Roster;
 use super::settle::Settling;
 use super::stage::{
@@ -36,6 +37,7 @@ use super::stage::{
 use crate::model::deadline::Deadline;
 use crate::model::event::{EncodedEvent, Place};
 use crate::model::limits;
+use crate::model::rate::Rate;
 use crate::runtime::route::{Route, ShardNo};
 use crate::store::directory::{Moved, OutboxId, OutboxRow, Owed};
 use crate::store::log::{Capabilities, KeyRow, NewEvent, NewKey, Run};
@@ -54,6 +56,7 @@ pub(super) struct Channel {
     head: Seq,
     last_id: MessageId,
     keys: KeyWindow,
+    inflow: Inflow,
     waiting: VecDeque<Work>,
     /// Rows inside the run in flight.
     rows_out: Vec<RowOut>,
@@ -64,7 +67,7 @@ pub(super) struct Channel {
 
 impl Channel {
     /// A channel that is being opened.
-    pub(super) fn opening(origin: Origin, shards: usize, now: Moment) -> Self {
+    pub(super) fn opening(origin: Origin, shards: usize, rate: Rate, now: Moment) -> Self {
         Self {
             shards,
             number: origin.channel,
@@ -75,6 +78,7 @@ impl Channel {
             head: Seq::ZERO,
             last_id: MessageId::default(),
             keys: KeyWindow::new(Vec::new(), 0),
+            inflow: Inflow::new(rate),
             waiting: VecDeque::new(),
             rows_out: Vec::new(),
             settling: Settling::default(),
@@ -286,9 +290,9 @@ impl Channel {
             let Ok(body) = wire::Event::decode(event.encoded.event()) else { continue };
             for route in self.keys.undone(&key).into_iter().rev().chain([route]) {
                 let (event, queued_at) = (body.clone(), event.queued_at);
-                // Its run has left before: it was begun in time.
-                let deadline = Deadline::NONE;
-                let again = Submission { event, key, route, queued_at, deadline };
+                // Its run has left before: it was begun in time, and counted.
+                let (deadline, admission) = (Deadline::NONE, Admission::Granted);
+                let again = Submission { event, key, route, queued_at, deadline, admission };
                 self.waiting.push_front(Work::Event(again));
             }
         }
@@ -401,10 +405,10 @@ impl Channel {
 
     /// Decides the work at the front. `None`: there is none that goes into a run.
     fn admit(&mut self, now: Moment, told: &mut Vec<Told>) -> Option<Admitted> {
-        let Self { roster, keys, head, .. } = self;
+        let Self { roster, keys, inflow, head, .. } = self;
         match self.waiting.front()? {
             Work::Event(submission) => {
-                let bar = Bar { roster, keys, head: *head, now };
+                let bar = Bar { roster, keys, inflow, head: *head, now };
                 Some(admit::event(submission, bar, told))
             }
             Work::Row { row, .. } if row.owed.event().is_none() => None,

@@ -10,6 +10,7 @@ use damso_proto::id::{ChannelNo, MessageId, Seq, UserNo};
 use damso_proto::time::Moment;
 use damso_proto::wire;
 
+use super::rate::{Admission, Pace};
 use crate::model::deadline::Deadline;
 use crate::model::draft::Invalid;
 use crate::model::rights::{Actor, Denied, Kind, RightsChange, Role};
@@ -117,6 +118,8 @@ pub struct Submission {
     pub queued_at: Moment,
     /// Until when its run may leave with it.
     pub deadline: Deadline,
+    /// Whether it is one too many.
+    pub admission: Admission,
 }
 
 /// A command on a channel's members.
@@ -131,6 +134,8 @@ pub struct Change {
     pub route: Route,
     /// Until when the directory may begin with it.
     pub deadline: Deadline,
+    /// It is one too many: refused with this time, unless it is a repetition.
+    pub over: Option<Duration>,
 }
 
 /// Which change of members.
@@ -211,6 +216,17 @@ pub enum Refusal {
     /// The caller's own deadline passed before it was begun; surely not carried out.
     #[error("the deadline passed before the work began")]
     Deadline,
+    /// The caller's, or all members' together: too many in too little time.
+    #[error("{}; try again in {after:?}", match whose {
+        Pace::Person => "you ask too often",
+        Pace::Channel => "too much is being sent in this channel",
+    })]
+    TooOften {
+        /// Whose rate was too high.
+        whose: Pace,
+        /// Wait this long.
+        after: Duration,
+    },
     /// Nobody's fault; the same request may succeed later.
     #[error("too much is waiting; try again in {after:?}")]
     Overloaded {

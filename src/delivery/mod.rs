@@ -29,6 +29,7 @@ mod keys; //    recent idempotency keys of a channel
 mod mail; //    what shards tell each other
 mod owner; //   the channels ordered here
 mod post; //    mailboxes out, and the store's sink
+mod rate; //    how often a channel takes messages
 mod roster; //  who may what in a channel
 mod settle; //  a change of rights until every shard knows it
 mod shard; //   the room itself: mail in, answers out
@@ -45,5 +46,6 @@ pub use mail::{
 };
 pub use owner::{Tools, refusal_of};
 pub use post::{Groups, Mailboxes};
+pub use rate::{Admission, Pace};
 pub use shard::{Delivery, Parts};
 pub use take_up::take_up;

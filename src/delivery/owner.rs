@@ -10,6 +10,7 @@ use hashbrown::HashMap;
 use super::channel::Channel;
 use super::mail::{Change, ChangeKind, Found, Mail, OpenError, Origin, Refusal, Work};
 use super::post::{Post, insist};
+use super::rate::Pace;
 use super::stage::{Mint, Stage, Step, Told};
 use crate::model::limits::{self, Limits};
 use crate::runtime::clock::Clock;
@@ -76,15 +77,16 @@ impl Owned {
     pub(super) fn work(&mut self, number: ChannelNo, work: Work, post: &mut Post) {
         let now = self.tools.clock.now();
         let origin = Origin { channel: number, owner: post.me() };
+        let rate = self.tools.limits.sends_per_channel;
         if !self.channels.contains_key(&number) {
             if self.channels.len() >= limits::OWNED_CHANNELS_MAX {
                 let refusal = Refusal::Overloaded { after: limits::OVERLOADED_RETRY };
-                let mut channel = Channel::opening(origin, post.shards(), now);
+                let mut channel = Channel::opening(origin, post.shards(), rate, now);
                 channel.take(work, now, &mut self.told);
                 channel.give_up(&refusal, &mut self.told);
                 return self.tell(post);
             }
-            let channel = Channel::opening(origin, post.shards(), now);
+            let channel = Channel::opening(origin, post.shards(), rate, now);
             self.channels.insert(number, Box::new(channel));
             self.open(number, post);
         }
@@ -312,14 +314,16 @@ impl Owned {
         else {
             return;
         };
-        let Change { by, key, deadline, .. } = *change;
+        let Change { by, key, deadline, over, .. } = *change;
         let what = change.what.clone();
         let Tools { clock, directory, .. } = self.tools.clone();
         let command = Command { by, key: key.key, body: key.body, now_ms: clock.unix_ms() };
         self.behind_door(number, post, move || {
-            let done = if deadline.is_past(clock.now()) {
-                // A repetition begins nothing, so it is never too late.
-                directory.answered(&command).map(|known| known.ok_or(Refusal::Deadline))
+            let late = || deadline.is_past(clock.now()).then_some(Refusal::Deadline);
+            let too_often = |after| Refusal::TooOften { whose: Pace::Person, after };
+            let done = if let Some(refusal) = over.map(too_often).or_else(late) {
+                // A repetition begins nothing, so it is never too late, and never one too many.
+                directory.answered(&command).map(|known| known.ok_or(refusal))
             } else {
                 let done = match what {
                     ChangeKind::Add(joining) => {

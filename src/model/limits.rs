@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use super::budget::Rates;
 use super::rate::Rate;
 
 // --- what a message may carry ---
@@ -52,10 +53,18 @@ pub const CONNECTIONS_PER_USER_MAX: usize = 20;
 
 // --- how fast ---
 
-/// Sends of one person: one bucket, other requests cost what the request table says.
+/// What one person sends and changes, on all their devices together: a message costs one, other
+/// requests what the request table says.
 pub const SENDS_PER_USER: Rate = Rate { per_second: 20, burst: 60 };
-/// Sends into one channel, of all its members together.
+/// What one person reads, in the same units: a budget of its own, so that a device which catches
+/// up keeps nobody from sending.
+pub const READS_PER_USER: Rate = Rate { per_second: 400, burst: 4_000 };
+/// Messages of people into one channel, of all its members together.
 pub const SENDS_PER_CHANNEL: Rate = Rate { per_second: 200, burst: 600 };
+/// Budgets kept per shard: of everybody who asked for something lately.
+pub const BUDGETS_MAX: usize = 1 << 18;
+/// How often budgets that are whole again are dropped.
+pub const BUDGETS_SWEEP: Duration = Duration::from_secs(10);
 
 // --- idempotency ---
 
@@ -216,6 +225,8 @@ pub struct Limits {
     pub resume_bytes: usize,
     /// See [`SENDS_PER_USER`].
     pub sends_per_user: Rate,
+    /// See [`READS_PER_USER`].
+    pub reads_per_user: Rate,
     /// See [`SENDS_PER_CHANNEL`].
     pub sends_per_channel: Rate,
     /// See [`HANDSHAKE_TIME_MAX`].
@@ -283,6 +294,7 @@ impl Limits {
         page_bytes: PAGE_BYTES_MAX,
         resume_bytes: RESUME_BYTES_MAX,
         sends_per_user: SENDS_PER_USER,
+        reads_per_user: READS_PER_USER,
         sends_per_channel: SENDS_PER_CHANNEL,
         handshake_time: HANDSHAKE_TIME_MAX,
         login_time: LOGIN_TIME_MAX,
@@ -296,6 +308,27 @@ impl Limits {
         drain_spread: DRAIN_SPREAD,
         shutdown_time: SHUTDOWN_TIME_MAX,
     };
+
+    /// How often people may ask.
+    pub const fn rates(&self) -> Rates {
+        Rates {
+            user_sends: self.sends_per_user,
+            user_reads: self.reads_per_user,
+            channel_sends: self.sends_per_channel,
+        }
+    }
+
+    /// The same limits with these rates.
+    #[must_use]
+    pub const fn with_rates(self, rates: Rates) -> Self {
+        let Rates { user_sends, user_reads, channel_sends } = rates;
+        Self {
+            sends_per_user: user_sends,
+            reads_per_user: user_reads,
+            sends_per_channel: channel_sends,
+            ..self
+        }
+    }
 
     /// Whether this holds.
     pub const fn keep(&self, relation: Relation) -> bool {

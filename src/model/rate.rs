@@ -6,6 +6,8 @@
 //!              |  missing  |         missing / refill = tokens taken and not yet refilled
 //! ```
 
+use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 use damso_proto::time::Moment;
@@ -19,11 +21,43 @@ pub struct Rate {
     pub burst: u32,
 }
 
+/// Text that is no [`Rate`].
+#[derive(thiserror::Error, Clone, Copy, PartialEq, Eq, Debug)]
+#[error("not a rate: write PER_SECOND/BURST, like 20/60, each from 1 to 1000000")]
+pub struct NoRate;
+
 impl Rate {
+    /// Both numbers of a rate are 1 to this. A rate of this much binds nobody.
+    pub const MAX: u32 = 1_000_000;
+
+    /// How long an empty bucket takes to be full.
+    pub const fn whole(self) -> Duration {
+        self.refill(self.burst)
+    }
+
     const fn refill(self, tokens: u32) -> Duration {
         // At least a microsecond for a rate out of range, and no division by zero.
         let per_second = if self.per_second == 0 { 1 } else { self.per_second };
         Duration::from_micros(1_000_000 * tokens as u64 / per_second as u64)
+    }
+}
+
+impl FromStr for Rate {
+    type Err = NoRate;
+
+    fn from_str(text: &str) -> Result<Self, NoRate> {
+        let (per_second, burst) = text.split_once('/').ok_or(NoRate)?;
+        let number = |text: &str| {
+            let number = text.parse::<u32>().map_err(|_| NoRate)?;
+            if (1..=Self::MAX).contains(&number) { Ok(number) } else { Err(NoRate) }
+        };
+        Ok(Self { per_second: number(per_second)?, burst: number(burst)? })
+    }
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.per_second, self.burst)
     }
 }
 
@@ -42,13 +76,23 @@ impl Bucket {
         let cost = cost.min(rate.burst);
         let full_at = self.full_at.max(now).plus(rate.refill(cost));
         let missing = full_at.since(now);
-        match missing.checked_sub(rate.refill(rate.burst)) {
+        match missing.checked_sub(rate.whole()) {
             None | Some(Duration::ZERO) => {
                 self.full_at = full_at;
                 Ok(())
             }
             Some(wait) => Err(wait),
         }
+    }
+
+    /// Takes `cost` tokens whether they are there or not: the bucket may owe some.
+    pub fn owe(&mut self, rate: Rate, cost: u32, now: Moment) {
+        self.full_at = self.full_at.max(now).plus(rate.refill(cost.min(rate.burst)));
+    }
+
+    /// How long until the bucket is full.
+    pub fn missing(&self, now: Moment) -> Duration {
+        self.full_at.since(now)
     }
 
     /// Whether forgetting this bucket would change nothing.
@@ -88,6 +132,15 @@ mod tests {
         assert_eq!(bucket.take(RATE, 1_000, ms(0)), Err(Duration::from_secs(3)));
         assert!(!bucket.is_full(ms(2_999)) && bucket.is_full(ms(3_000)));
         assert_eq!(bucket.take(RATE, 1_000, ms(3_000)), Ok(()));
+    }
+
+    #[test]
+    fn a_rate_is_two_numbers_and_comes_back_as_text() {
+        assert_eq!("20/60".parse(), Ok(RATE));
+        assert_eq!(RATE.to_string(), "20/60");
+        for wrong in ["", "20", "20/", "/60", "0/60", "20/0", "20/1000001", "-1/60", "20/60/1"] {
+            assert_eq!(wrong.parse::<Rate>(), Err(NoRate), "{wrong}");
+        }
     }
 
     proptest! {

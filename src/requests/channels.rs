@@ -33,7 +33,7 @@ pub(super) async fn create(
 ) -> Result<wire::ChannelInfo, Refusal> {
     let draft = ChannelDraft::check(&ask, floors.limits.members_per_command)?;
     let key = key::check(actor.user, from.key, draft.body, floors.clock.unix_ms())?;
-    let done = decide(key, from.deadline, floors, move |directory, command| {
+    let done = decide(key, from, floors, move |directory, command| {
         let members = users_of(directory, &draft.uids)?;
         let custom = CustomMap::default();
         let new = NewChannel { kind: draft.kind, name: &draft.name, key: None, custom: &custom };
@@ -55,7 +55,7 @@ pub(super) async fn open_direct(
     let uid = Uid::parse(&ask.uid).ok_or(Invalid::Value { field: "uid" })?;
     let body = BodyHash::of("open_direct", &[ask.uid.as_bytes()]);
     let key = key::check(actor.user, from.key, body, floors.clock.unix_ms())?;
-    let done = decide(key, from.deadline, floors, move |directory, command| {
+    let done = decide(key, from, floors, move |directory, command| {
         let peer = users_of(directory, &[uid])?;
         let peer = peer.first().copied().ok_or(DirectoryError::NoUser(UserNo::default()))?;
         directory.open_direct(command, actor.user, peer)
@@ -113,19 +113,19 @@ pub(super) fn info(row: &Membership, head: &Head) -> wire::ChannelInfo {
     }
 }
 
-/// Has the directory carry a command out. What would begin too late is answered only if its key is
-/// known: a repetition begins nothing.
+/// Has the directory carry a command out. What would begin too late, or is one too many, is
+/// answered only if its key is known: a repetition begins nothing.
 async fn decide(
     key: NewKey,
-    deadline: Deadline,
+    from: Envelope,
     floors: &Floors,
     change: impl FnOnce(&dyn Directory, &Command) -> Result<Done, DirectoryError> + Send + 'static,
 ) -> Result<Done, Refusal> {
     let (directory, clock) = (floors.directory.clone(), floors.clock.clone());
     let command = command_of(key, floors);
     let decided = floors.behind_door(Deadline::NONE, move || {
-        if deadline.is_past(clock.now()) {
-            return directory.answered(&command)?.ok_or(Refusal::late());
+        if let Some(refusal) = from.barred(clock.now()) {
+            return directory.answered(&command)?.ok_or(refusal);
         }
         Ok(change(&*directory, &command)?)
     });

@@ -9,10 +9,11 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use tokio::sync::oneshot;
 
+use super::budgets::Budgets;
 use super::refusal::Refusal;
 use crate::delivery::{Delivery, Membership, Outcome, Tools, Work};
 use crate::model::deadline::Deadline;
-use crate::model::limits::Limits;
+use crate::model::limits::{self, Limits};
 use crate::model::rights::{self, Caller, Op};
 use crate::runtime::clock::Clock;
 use crate::runtime::door::Door;
@@ -41,6 +42,8 @@ pub struct Floors {
     pub clock: Arc<dyn Clock>,
     /// What people may, and how much.
     pub limits: Limits,
+    /// What its people asked for lately.
+    pub budgets: RefCell<Budgets>,
     waiting: RefCell<HashMap<Route, oneshot::Sender<Outcome>, FixedState>>,
 }
 
@@ -51,8 +54,9 @@ impl Floors {
     /// The floors of one shard: its delivery, and the tools that this was made with.
     pub fn new(delivery: Delivery, tools: Tools) -> Self {
         let Tools { clock, log, directory, door, limits, .. } = tools;
+        let budgets = RefCell::new(Budgets::new(limits.rates(), limits::BUDGETS_MAX));
         let (delivery, waiting) = (RefCell::new(delivery), RefCell::default());
-        Self { delivery, log, directory, door, clock, limits, waiting }
+        Self { delivery, log, directory, door, clock, limits, budgets, waiting }
     }
 
     /// Hands an outcome to the handler that waits for it; gives it back if none does.

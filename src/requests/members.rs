@@ -145,9 +145,9 @@ async fn change(
     floors: &Floors,
 ) -> Result<wire::Done, Refusal> {
     let key = key::check(actor.user, from.key, body, floors.clock.unix_ms())?;
-    let Envelope { route, deadline, .. } = from;
+    let Envelope { route, deadline, over, .. } = from;
     let by = rights::Actor::User(actor.user);
-    let work = Work::Change(Change { by, what, key, route, deadline });
+    let work = Work::Change(Change { by, what, key, route, deadline, over });
     match floors.command(route, channel, work).await? {
         Answer::Done(seq) | Answer::Sent { seq, .. } => Ok(wire::Done { seq: seq.get() }),
     }

@@ -5,6 +5,7 @@
 //! stores were asked, so that a page which was running when its reader was removed
 //! is not handed out. Rights to write are checked by the channel's owner.
 
+mod budgets; //  who asks too often
 mod channels; // make, list, find
 mod envelope; // what stands beside every request
 mod floors; //   what handlers stand on
@@ -21,6 +22,7 @@ mod table; //    one row per request kind
 #[cfg(test)]
 mod tests;
 
+pub use budgets::{Budgets, Purse, Unpaid};
 pub use envelope::Envelope;
 pub use floors::{Actor, Floors, Waiting};
 pub use outcome::outcomes;

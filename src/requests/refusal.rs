@@ -1,6 +1,8 @@
 //! Why a request is refused: who is at fault, and whether trying again can help.
 
-use crate::delivery;
+use std::time::Duration;
+
+use crate::delivery::{self, Pace};
 use crate::model::draft::Invalid;
 use crate::model::limits;
 use crate::model::rights::Denied;
@@ -50,6 +52,11 @@ impl Refusal {
     /// The caller's deadline passed before the work began.
     pub(super) const fn late() -> Self {
         Self::Delivery(delivery::Refusal::Deadline)
+    }
+
+    /// The caller asks too often.
+    pub(super) const fn too_often(after: Duration) -> Self {
+        Self::Delivery(delivery::Refusal::TooOften { whose: Pace::Person, after })
     }
 
     /// Too much waits.

@@ -7,7 +7,7 @@ use super::envelope::Envelope;
 use super::floors::{Actor, Floors};
 use super::key;
 use super::refusal::Refusal;
-use crate::delivery::{self, Submission, Work};
+use crate::delivery::{self, Admission, Submission, Work};
 use crate::model::draft::Draft;
 use crate::model::limits;
 use crate::model::rights::Op;
@@ -18,7 +18,8 @@ use crate::model::rights::Op;
 /// # Errors
 /// [`delivery::Refusal::NotFound`] where the channel is absent *or* not the caller's to
 /// write in; [`delivery::Refusal::Unavailable`] (retry is safe) while the store takes no
-/// writes; the draft's and the key's own faults.
+/// writes; the draft's and the key's own faults. What is new and too much is refused with
+/// the outcome: the owner knows what is a repetition.
 pub fn send(
     actor: Actor,
     from: Envelope,
@@ -37,9 +38,10 @@ pub fn send(
     if loaded {
         floors.may(actor, channel, Op::Send)?;
     }
-    let (Envelope { route, deadline, .. }, queued_at) = (from, floors.clock.now());
+    let (Envelope { route, deadline, over, .. }, queued_at) = (from, floors.clock.now());
+    let admission = over.map_or(Admission::Asked, Admission::Over);
     let event = draft.into_event(actor.user);
-    let work = Work::Event(Submission { event, key, route, queued_at, deadline });
+    let work = Work::Event(Submission { event, key, route, queued_at, deadline, admission });
     floors.delivery.borrow_mut().submit(channel, work);
     Ok(())
 }

@@ -4,12 +4,24 @@ use damso_proto::wire;
 use damso_proto::wire::client_frame::Kind as Asked;
 use damso_proto::wire::server_frame::Kind as Reply_;
 
+use super::budgets::Purse;
 use super::envelope::Envelope;
 use super::floors::{Actor, Floors};
 use super::refusal::Refusal;
 use super::{channels, history, members, outcome, people};
+#[cfg(doc)]
+use crate::model::limits;
 
 /// What is known of a request kind before it is carried out.
+///
+/// A person has two budgets, and what a request does says which one it is paid from: what
+/// changes something is paid from [`limits::SENDS_PER_USER`], what only reads from
+/// [`limits::READS_PER_USER`]. With one budget for both, a device that comes back after a long
+/// time and reads what it missed, a page of 4 at a time, would keep its person from sending for
+/// minutes: 3,000 channels at 20 a second are ten. So reading has room for 1,000 pages at once
+/// and 100 a second, as many as a device with four of them on their way can take in over a
+/// network of 40 ms, and no more than a tenth of one of the threads that read them. Resuming
+/// costs nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Row {
     /// Its name in metrics and logs.
@@ -20,6 +32,13 @@ pub struct Row {
     pub cost: u32,
 }
 
+impl Row {
+    /// What it costs its person.
+    pub const fn price(self) -> (Purse, u32) {
+        (if self.mutates { Purse::Changes } else { Purse::Reads }, self.cost)
+    }
+}
+
 /// An answer on its way to the session.
 pub type Reply = Reply_;
 
@@ -28,7 +47,8 @@ pub const fn row(asked: &Asked) -> Option<Row> {
     let (name, mutates, cost) = match asked {
         Asked::Send(_) => ("send", true, 1),
         Asked::ReadHistory(_) => ("read_history", false, 4),
-        Asked::ReadOutcome(_) => ("read_outcome", false, 2),
+        // Up to 256 keys, each of which may have to be looked for on the disk.
+        Asked::ReadOutcome(_) => ("read_outcome", false, 20),
         Asked::CreateChannel(_) => ("create_channel", true, 20),
         Asked::OpenDirect(_) => ("open_direct", true, 10),
         Asked::ListChannels(_) => ("list_channels", false, 4),
@@ -57,9 +77,10 @@ pub async fn handle(
 ) -> Result<Reply, Refusal> {
     let deadline = from.deadline;
     let mutates = row(&asked).is_some_and(|row| row.mutates);
-    // Whether a command is a repetition, which is never too late, is known where it is decided.
-    if !mutates && deadline.is_past(floors.clock.now()) {
-        return Err(Refusal::late());
+    // Whether a command is a repetition, which is never too late or one too many, is known where
+    // it is decided.
+    if !mutates && let Some(refusal) = from.barred(floors.clock.now()) {
+        return Err(refusal);
     }
     Ok(match asked {
         Asked::ReadHistory(ask) => Reply::Page(history::page(actor, ask, deadline, floors).await?),

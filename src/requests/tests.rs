@@ -42,7 +42,13 @@ impl Scene {
     }
 
     fn from(&self, deadline: Deadline) -> Envelope {
-        Envelope { route: self.route, key: Some(self.key), deadline }
+        Envelope { route: self.route, key: Some(self.key), deadline, over: None }
+    }
+
+    /// Runs a handler for what is one too many.
+    fn over(&self, asked: Asked) -> Result<Reply, Refusal> {
+        let over = Some(Duration::from_millis(70));
+        self.handled(Envelope { over, ..self.from(Deadline::NONE) }, asked)
     }
 
     /// A deadline that is past already, or is not.
@@ -55,7 +61,10 @@ impl Scene {
 
     /// Runs a handler, and turns while it waits.
     fn answer(&self, late: bool, asked: Asked) -> Result<Reply, Refusal> {
-        let from = self.from(self.deadline(late));
+        self.handled(self.from(self.deadline(late)), asked)
+    }
+
+    fn handled(&self, from: Envelope, asked: Asked) -> Result<Reply, Refusal> {
         let mut handling = pin!(handle(self.actor, from, asked, &self.floors));
         let mut cx = Context::from_waker(Waker::noop());
         for _ in 0..64 {
@@ -96,6 +105,35 @@ fn no_handler_begins_after_the_deadline() {
         let in_time = scene.answer(false, asked.clone());
         assert!(in_time.is_ok(), "{asked:?}: {in_time:?}");
     }
+}
+
+#[test]
+fn what_is_one_too_many_is_told_its_turn_unless_it_is_a_repetition() {
+    let scene = Scene::new(Door::inline());
+    let is_refused = |reply: &Result<Reply, Refusal>| match reply {
+        Err(Refusal::Delivery(delivery::Refusal::TooOften { whose, after })) => {
+            *whose == delivery::Pace::Person && *after == Duration::from_millis(70)
+        }
+        _ => false,
+    };
+    let channel = ChannelNo::self_of(scene.actor.user).get();
+    for asked in [
+        Asked::ReadHistory(wire::ReadHistory { channel, ..Default::default() }),
+        Asked::ReadOutcome(wire::ReadOutcome::default()),
+        Asked::ListChannels(wire::ListChannels::default()),
+        Asked::FindPeople(wire::FindPeople::default()),
+    ] {
+        let reply = scene.over(asked.clone());
+        assert!(is_refused(&reply), "{asked:?}: {reply:?}");
+    }
+    let make = Asked::CreateChannel(wire::CreateChannel {
+        name: "g".to_owned(),
+        uids: Vec::new(),
+        ..Default::default()
+    });
+    assert!(is_refused(&scene.over(make.clone())));
+    let made = scene.answer(false, make.clone()).expect("a channel");
+    assert_eq!(scene.over(make).expect("the same one"), made);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use hashbrown::HashMap;
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
-use crate::delivery::{self, Answer};
+use crate::delivery::{self, Answer, Pace};
 use crate::requests::Refusal;
 use crate::runtime::route::ShardNo;
 
@@ -24,6 +24,7 @@ pub(super) struct Metrics {
     held_back: Counter,
     unsent_oldest: Gauge,
     control_full: Counter,
+    refusals_held: Counter,
     requests: std::cell::RefCell<HashMap<&'static str, Counter>>,
     refusals: std::cell::RefCell<HashMap<&'static str, Counter>>,
     closes: std::cell::RefCell<HashMap<&'static str, Counter>>,
@@ -49,6 +50,7 @@ impl Metrics {
             held_back: counter("damso_admission_held_back_turns_total"),
             unsent_oldest: gauge("damso_unsent_oldest_seconds"),
             control_full: counter("damso_control_lane_full_total"),
+            refusals_held: counter("damso_requests_held_total"),
             requests: Default::default(),
             refusals: Default::default(),
             closes: Default::default(),
@@ -86,6 +88,10 @@ impl Metrics {
         self.control_full.increment(1);
     }
 
+    pub(super) fn held(&self) {
+        self.refusals_held.increment(1);
+    }
+
     pub(super) fn acknowledged(&self, answer: &Answer) {
         let Answer::Sent { duplicate, queued, committed, .. } = answer else { return };
         if *duplicate {
@@ -108,6 +114,8 @@ impl Metrics {
             delivery::Refusal::Invalid(_) => "invalid",
             delivery::Refusal::Limit(_) => "limit",
             delivery::Refusal::Deadline => "deadline",
+            delivery::Refusal::TooOften { whose: Pace::Person, .. } => "rate_user",
+            delivery::Refusal::TooOften { whose: Pace::Channel, .. } => "rate_channel",
             delivery::Refusal::Overloaded { .. } => "overloaded",
             delivery::Refusal::Unavailable { .. } => "unavailable",
             delivery::Refusal::OutcomeUnknown => "outcome_unknown",

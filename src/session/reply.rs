@@ -9,7 +9,7 @@ use damso_proto::id::RequestId;
 use damso_proto::wire;
 use damso_proto::wire::server_frame::Kind;
 
-use crate::delivery::{self, Answer};
+use crate::delivery::{self, Answer, Pace};
 use crate::model::draft::Invalid;
 use crate::requests::Refusal;
 
@@ -72,6 +72,12 @@ pub(super) fn delivered(refusal: &delivery::Refusal) -> Kind {
         delivery::Refusal::Invalid(invalid) => (code_of(*invalid), invalid.field(), Duration::ZERO),
         delivery::Refusal::Limit(_) => (Code::LimitReached, "", Duration::ZERO),
         delivery::Refusal::Deadline => (Code::Deadline, "deadline_ms", Duration::ZERO),
+        delivery::Refusal::TooOften { whose: Pace::Person, after } => {
+            (Code::RateLimited, "", *after)
+        }
+        delivery::Refusal::TooOften { whose: Pace::Channel, after } => {
+            (Code::RateLimited, "channel", *after)
+        }
         delivery::Refusal::Overloaded { after } => (Code::Overloaded, "", *after),
         delivery::Refusal::Unavailable { after } => (Code::Unavailable, "", *after),
         delivery::Refusal::OutcomeUnknown => (Code::OutcomeUnknown, "", Duration::ZERO),
@@ -104,8 +110,9 @@ fn text_of(refusal: &Refusal) -> String {
     }
 }
 
+/// Rounded up: whoever waits as long as they are told must not be too early.
 fn millis(duration: Duration) -> u32 {
-    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
+    u32::try_from(duration.as_micros().div_ceil(1_000)).unwrap_or(u32::MAX)
 }
 
 fn micros(duration: Duration) -> u32 {

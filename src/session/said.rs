@@ -16,9 +16,10 @@ use super::resume;
 use super::shard::Shard;
 use super::table::Resuming;
 use crate::delivery::Arrival;
+use crate::model::budget::Over;
 use crate::model::deadline::Deadline;
 use crate::model::limits;
-use crate::requests::{self, Actor, Cursor, Envelope, Refusal};
+use crate::requests::{self, Actor, Cursor, Envelope, Refusal, Unpaid};
 use crate::runtime::route::{ConnectionId, Route};
 
 impl Shard {
@@ -51,9 +52,39 @@ impl Shard {
             return self.refuse(id, number, &Refusal::Unknown);
         };
         self.metrics().requested(row.name);
+        let now = self.floors().clock.now();
         let route = Route { shard: self.number(), connection: id, request: number };
-        let deadline = Deadline::after(self.floors().clock.now(), deadline_ms);
-        let from = Envelope { route, key, deadline };
+        let deadline = Deadline::after(now, deadline_ms);
+        let mut from = Envelope { route, key, deadline, over: None };
+        let paid = self.floors().budgets.borrow_mut().pay(user, row.price(), now);
+        match paid {
+            Ok(()) => {}
+            Err(Unpaid::Crowded(refusal)) => return self.refuse(id, number, &refusal),
+            Err(Unpaid::Over(Over { hold, after })) => {
+                from.over = Some(after);
+                if !hold.is_zero() {
+                    return self.hold(hold, actor, from, kind);
+                }
+            }
+        }
+        self.carry_out(actor, from, kind);
+    }
+
+    /// Puts off what is far beyond its person's budget. It counts as in flight meanwhile, so that
+    /// reading stops once a connection is full of such.
+    fn hold(self: &Rc<Self>, hold: Duration, actor: Actor, from: Envelope, kind: Asked) {
+        self.metrics().held();
+        let shard = self.clone();
+        tokio::task::spawn_local(async move {
+            tokio::time::sleep(hold).await;
+            if shard.with_session(from.route.connection, |_| ()).is_some() {
+                shard.carry_out(actor, from, kind);
+            }
+        });
+    }
+
+    fn carry_out(self: &Rc<Self>, actor: Actor, from: Envelope, kind: Asked) {
+        let Route { connection: id, request: number, .. } = from.route;
         if let Asked::Send(send) = kind {
             self.with_session(id, |session| session.sends = true);
             match requests::send(actor, from, send, self.floors()) {
@@ -64,9 +95,9 @@ impl Shard {
         }
         let shard = self.clone();
         tokio::task::spawn_local(async move {
-            shard.know(user).await;
+            shard.know(actor.user).await;
             let reply = requests::handle(actor, from, kind, shard.floors()).await;
-            shard.floors().forget(route);
+            shard.floors().forget(from.route);
             match reply {
                 Ok(kind) if bulk::is_long(&kind) => {
                     // Gone: nobody is left to be told.

@@ -11,7 +11,7 @@ use damso_proto::wire::server_frame::Kind as Said;
 use damso_proto::wire::standing::State;
 
 use super::raw::{Raw, cursors, fresh_key, text};
-use super::server::Local;
+use super::server::{Local, UNBOUND};
 
 /// Times that a device comes.
 const ARRIVALS: u64 = 40;
@@ -97,7 +97,7 @@ fn check(heard: &[Said], round: u64) {
 
 #[test]
 fn a_device_that_comes_while_channels_change_hears_everything_once() {
-    let server = Local::start(&["--shards", "2"]);
+    let server = Local::start(&UNBOUND);
     let (mut alice, _) = Raw::log_in(&server.string("alice"), "a", Default::default());
     let string = server.string("bob");
     let (mut here, heard) = Raw::log_in(&string, "here", Default::default());

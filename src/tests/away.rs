@@ -7,7 +7,7 @@ use damso_proto::wire::server_frame::Kind as Said;
 use damso_proto::wire::standing::State;
 
 use super::raw::{Raw, cursors, fresh_key, text};
-use super::server::Local;
+use super::server::{Local, UNBOUND};
 
 fn group(raw: &mut Raw, name: &str, uids: &[&str]) -> wire::ChannelInfo {
     let uids = uids.iter().map(|uid| (*uid).to_owned()).collect();
@@ -38,7 +38,7 @@ fn sent(raw: &mut Raw, channel: u64, body: &str) -> wire::Ack {
 
 #[test]
 fn the_third_of_a_group_comes_back_and_has_everything_once_in_order() {
-    let server = Local::start(&["--shards", "2"]);
+    let server = Local::start(&UNBOUND);
     let (mut alice, _) = Raw::log_in(&server.string("alice"), "a", Default::default());
     let (mut bob, _) = Raw::log_in(&server.string("bob"), "b", Default::default());
     let (carol, heard) = Raw::log_in(&server.string("carol"), "c", Default::default());
@@ -89,7 +89,7 @@ fn the_third_of_a_group_comes_back_and_has_everything_once_in_order() {
 
 #[test]
 fn a_send_is_stored_once_however_often_it_is_sent() {
-    let server = Local::start(&["--shards", "2"]);
+    let server = Local::start(&UNBOUND);
     let (mut alice, _) = Raw::log_in(&server.string("alice"), "a", Default::default());
     let (_bob, _) = Raw::log_in(&server.string("bob"), "b", Default::default());
     let channel = group(&mut alice, "two", &["bob"]).channel;
@@ -108,7 +108,7 @@ fn a_send_is_stored_once_however_often_it_is_sent() {
 
 #[test]
 fn what_was_acknowledged_is_there_after_a_restart() {
-    let mut server = Local::start(&["--shards", "2"]);
+    let mut server = Local::start(&UNBOUND);
     let (mut alice, _) = Raw::log_in(&server.string("alice"), "a", Default::default());
     let (_bob, _) = Raw::log_in(&server.string("bob"), "b", Default::default());
     let channel = group(&mut alice, "two", &["bob"]).channel;

@@ -9,7 +9,7 @@ use damso_proto::wire::client_frame::Kind as Ask;
 use damso_proto::wire::server_frame::Kind as Said;
 
 use super::raw::{Raw, encode, fresh_key, text};
-use super::server::Local;
+use super::server::{Local, UNBOUND};
 
 /// Floods, each with a channel that nobody has used since the start.
 const ROUNDS: u64 = 20;
@@ -76,7 +76,7 @@ fn was_late(answer: &Said) -> bool {
 
 #[test]
 fn what_comes_too_late_is_refused_and_nothing_of_it_is_done() {
-    let mut server = Local::start(&["--shards", "2"]);
+    let mut server = Local::start(&UNBOUND);
     let (_bob, _) = Raw::log_in(&server.string("bob"), "b", Default::default());
     let (mut alice, _) = Raw::log_in(&server.string("alice"), "a", Default::default());
     let mut made = |name: &str| match alice.ask(make(name)).0 {
@@ -88,7 +88,7 @@ fn what_comes_too_late_is_refused_and_nothing_of_it_is_done() {
     let key = fresh_key();
     assert!(matches!(alice.ask_with(text(known, "known"), key).0, Said::Ack(_)));
     drop(alice);
-    server.restart(&["--shards", "2"]);
+    server.restart(&UNBOUND);
     let (mut alice, _) = Raw::log_in(&server.string("alice"), "a", Default::default());
     let (mut late, mut made) = (BTreeMap::new(), 0);
     for cold in cold {

@@ -11,7 +11,7 @@ use damso_proto::wire::client_frame::Kind as Ask;
 use damso_proto::wire::server_frame::Kind as Said;
 
 use super::raw::{Raw, encode, frame, hello, narrow, trusting};
-use super::server::Local;
+use super::server::{Local, UNBOUND};
 
 /// Times that each connection ends.
 const ENDS: usize = 50;
@@ -44,7 +44,7 @@ fn ping(id: u64) -> Vec<u8> {
 
 #[test]
 fn a_session_that_raves_reads_why_it_ends() {
-    let server = Local::start(&["--shards", "2"]);
+    let server = Local::start(&UNBOUND);
     for round in 0..ENDS {
         let (mut raw, _) = Raw::log_in(&server.string("alice"), "a", Default::default());
         rave(&mut raw);
@@ -54,7 +54,7 @@ fn a_session_that_raves_reads_why_it_ends() {
 
 #[test]
 fn a_stranger_who_raves_reads_why_they_are_refused() {
-    let server = Local::start(&["--shards", "2"]);
+    let server = Local::start(&UNBOUND);
     let string = string(&server, "alice");
     let token = "eyJhbGciOiJFZERTQSJ9.e30.AA".to_owned();
     let forged = wire::Hello { token, ..hello(&string, "a") };
@@ -72,7 +72,7 @@ fn a_stranger_who_raves_reads_why_they_are_refused() {
 #[test]
 fn what_was_said_before_the_end_arrives_although_it_has_to_wait() {
     const PINGS: u64 = 600;
-    let server = Local::start(&["--shards", "2"]);
+    let server = Local::start(&UNBOUND);
     let string = string(&server, "alice");
     for round in 0..ENDS {
         let stream = narrow(&string).expect("a connection");
@@ -94,7 +94,7 @@ fn what_was_said_before_the_end_arrives_although_it_has_to_wait() {
 #[test]
 fn who_does_not_stop_talking_is_told_that_the_server_stops() {
     const CLIENTS: usize = 8;
-    let mut server = Local::start(&["--shards", "2"]);
+    let mut server = Local::start(&UNBOUND);
     let strings: Vec<_> = (0..CLIENTS).map(|n| string(&server, &format!("u{n}"))).collect();
     let ready = Barrier::new(CLIENTS + 1);
     thread::scope(|scope| {
@@ -116,7 +116,7 @@ fn who_does_not_stop_talking_is_told_that_the_server_stops() {
             })
             .collect();
         ready.wait();
-        server.restart(&["--shards", "2"]);
+        server.restart(&UNBOUND);
         for client in clients {
             let closing = client.join().expect("a client");
             assert_eq!(closing, Some(CloseCode::GoingAway));

@@ -13,7 +13,7 @@ use damso_proto::wire::server_frame::Kind as Said;
 use prost::Message as _;
 
 use super::raw::{Raw, encode, frame, fresh_key, hello, text};
-use super::server::Local;
+use super::server::{Local, UNBOUND};
 
 /// How far a connection has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -55,7 +55,7 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
-        let server = Local::start(&["--shards", "2"]);
+        let server = Local::start(&UNBOUND);
         let (mut witness, _) = Raw::log_in(&server.string("witness"), "w", Default::default());
         let ask = wire::CreateChannel {
             name: "quiet".to_owned(),

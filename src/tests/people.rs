@@ -11,7 +11,7 @@ use damso_proto::wire::system::What;
 use damso_proto::wire::{ChannelKind, Role};
 
 use super::raw::{Raw, fresh_key, text};
-use super::server::Local;
+use super::server::{Local, UNBOUND};
 
 fn open_direct(uid: &str) -> Ask {
     Ask::OpenDirect(wire::OpenDirect { uid: uid.to_owned() })
@@ -62,7 +62,7 @@ fn channels(raw: &mut Raw, limit: u32) -> Vec<wire::ChannelInfo> {
 
 #[test]
 fn two_who_open_the_same_direct_channel_at_once_find_one() {
-    let server = Local::start(&["--shards", "2"]);
+    let server = Local::start(&UNBOUND);
     for round in 0..20 {
         let uids = [format!("a{round}"), format!("b{round}")];
         let [mut one, mut other] = uids.each_ref().map(|uid| log_in(&server, uid));
@@ -92,7 +92,7 @@ fn two_who_open_the_same_direct_channel_at_once_find_one() {
 
 #[test]
 fn a_repeated_key_makes_one_channel_and_its_people_hear_of_it_once() {
-    let server = Local::start(&["--shards", "2"]);
+    let server = Local::start(&UNBOUND);
     let (mut alice, _) = log_in(&server, "alice");
     let (mut bob, bob_no) = log_in(&server, "bob");
     let key = fresh_key();
@@ -117,7 +117,7 @@ fn a_repeated_key_makes_one_channel_and_its_people_hear_of_it_once() {
 
 #[test]
 fn pages_of_channels_add_up_whatever_their_size() {
-    let server = Local::start(&["--shards", "2"]);
+    let server = Local::start(&UNBOUND);
     let (mut alice, alice_no) = log_in(&server, "alice");
     drop(log_in(&server, "bob"));
     let made: Vec<_> = (0..203).map(|number| create(&format!("group {number}"), &[])).collect();
@@ -138,7 +138,7 @@ fn pages_of_channels_add_up_whatever_their_size() {
 
 #[test]
 fn pages_of_members_add_up_and_name_the_owner() {
-    let server = Local::start(&["--shards", "2"]);
+    let server = Local::start(&UNBOUND);
     let uids: Vec<_> = (0..12).map(|number| format!("member {number}")).collect();
     for uid in &uids {
         drop(log_in(&server, uid));
@@ -169,7 +169,7 @@ fn pages_of_members_add_up_and_name_the_owner() {
 
 #[test]
 fn people_are_found_by_number_and_by_uid_and_nobody_else_is() {
-    let server = Local::start(&["--shards", "2"]);
+    let server = Local::start(&UNBOUND);
     let (mut alice, alice_no) = log_in(&server, "alice");
     let (_, bob_no) = log_in(&server, "bob");
     let (_, unicode_no) = log_in(&server, "민수");

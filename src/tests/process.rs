@@ -90,6 +90,13 @@ impl Process {
         values.sum()
     }
 
+    /// How often the server counted this, of all that it counts under that name.
+    pub(crate) fn counted(&self, name: &str, label: &str) -> f64 {
+        let (_, page) = self.page("/metrics");
+        let of_label = page.lines().filter(|line| line.starts_with(name) && line.contains(label));
+        of_label.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
+    }
+
     /// Looks until it is so.
     pub(crate) fn wait_until(&self, what: &str, is_so: impl Fn(&Self) -> bool) {
         let begun = Instant::now();

@@ -14,7 +14,7 @@ use damso_proto::wire::server_frame::Kind as Said;
 use damso_proto::wire::standing::State;
 
 use super::raw::{Raw, cursors, fresh_key, text};
-use super::server::Local;
+use super::server::{Local, UNBOUND};
 
 /// Channels of the person who has many, and those of them that changed.
 const MANY: usize = 3_000;
@@ -138,7 +138,7 @@ fn seqs_of(heard: &[Said], channel: u64) -> Vec<u64> {
 
 #[test]
 fn three_thousand_channels_come_back_in_one_round_trip() {
-    let server = Local::start(&["--shards", "2"]);
+    let server = Local::start(&UNBOUND);
     drop(Device::first(&server, "many", "d"));
     let (_, mut sender) = Device::first(&server, "sender", "s");
     let begun = Instant::now();
@@ -180,7 +180,7 @@ fn three_thousand_channels_come_back_in_one_round_trip() {
 
 #[test]
 fn each_channel_is_told_how_it_stands_own_log_first_then_newest_activity() {
-    let server = Local::start(&["--shards", "2"]);
+    let server = Local::start(&UNBOUND);
     drop(Device::first(&server, "zoe", "z"));
     let (_, mut sender) = Device::first(&server, "sender", "s");
     let made = groups(&mut sender, 5, "zoe");
@@ -242,7 +242,7 @@ fn each_channel_is_told_how_it_stands_own_log_first_then_newest_activity() {
 
 #[test]
 fn what_does_not_fit_into_a_resume_is_behind() {
-    let server = Local::start(&["--shards", "2"]);
+    let server = Local::start(&UNBOUND);
     drop(Device::first(&server, "zoe", "z"));
     let (_, mut sender) = Device::first(&server, "sender", "s");
     let made = groups(&mut sender, 6, "zoe");
@@ -287,7 +287,7 @@ fn keep_sending(mut raw: Raw, channels: &[u64], stop: &AtomicBool) {
 
 #[test]
 fn a_device_that_comes_back_while_others_send_has_one_run_of_each_channel() {
-    let server = Local::start(&["--shards", "2"]);
+    let server = Local::start(&UNBOUND);
     drop(Device::first(&server, "zoe", "one"));
     let (_, mut first) = Device::first(&server, "first", "s");
     let (_, mut second) = Device::first(&server, "second", "s");
@@ -335,7 +335,7 @@ fn a_device_that_comes_back_while_others_send_has_one_run_of_each_channel() {
 
 #[test]
 fn two_devices_of_one_person_each_get_everything_one_of_them_sends() {
-    let server = Local::start(&["--shards", "2"]);
+    let server = Local::start(&UNBOUND);
     let (_, mut phone) = Device::first(&server, "zoe", "phone");
     let (mut desk, mut at_desk) = Device::first(&server, "zoe", "desk");
     let channel = groups(&mut phone, 1, "zoe")[0];
@@ -363,7 +363,7 @@ fn two_devices_of_one_person_each_get_everything_one_of_them_sends() {
 
 #[test]
 fn sends_whose_answer_never_came_are_told_of_before_anything_else() {
-    let server = Local::start(&["--shards", "2"]);
+    let server = Local::start(&UNBOUND);
     let (_, mut raw) = Device::first(&server, "zoe", "z");
     let channel = groups(&mut raw, 1, "zoe")[0];
     let (stored, never) = (fresh_key(), fresh_key());

@@ -14,7 +14,7 @@ use damso_proto::wire::server_frame::Kind as Said;
 use damso_proto::wire::system::What;
 
 use super::raw::{Raw, fresh_key, text};
-use super::server::Local;
+use super::server::{Local, UNBOUND};
 
 /// Removals while others send.
 const REMOVALS: usize = 50;
@@ -189,7 +189,7 @@ fn nothing_reaches_who_is_removed_from_a_broadcast_and_nobody_else_loses_anythin
 }
 
 fn removals_while_others_send(kind: ChannelKind) {
-    let server = Local::start(&["--shards", "2"]);
+    let server = Local::start(&UNBOUND);
     let (mut alice, _) = Raw::log_in(&server.string("alice"), "a", Default::default());
     let (bob, heard) = Raw::log_in(&server.string("bob"), "b", Default::default());
     let bob_no = number(&heard);
@@ -263,7 +263,7 @@ fn removals_while_others_send(kind: ChannelKind) {
 
 #[test]
 fn commands_about_members_are_idempotent() {
-    let server = Local::start(&["--shards", "2"]);
+    let server = Local::start(&UNBOUND);
     let (mut alice, _) = Raw::log_in(&server.string("alice"), "a", Default::default());
     let (mut bob, heard) = Raw::log_in(&server.string("bob"), "b", Default::default());
     let bob_no = number(&heard);
@@ -295,7 +295,7 @@ fn commands_about_members_are_idempotent() {
 
 #[test]
 fn commands_that_meet_hear_each_their_own_seq() {
-    let server = Local::start(&["--shards", "2"]);
+    let server = Local::start(&UNBOUND);
     let (mut alice, _) = Raw::log_in(&server.string("alice"), "a", Default::default());
     let (_bob, heard) = Raw::log_in(&server.string("bob"), "b", Default::default());
     let bob_no = number(&heard);
@@ -329,7 +329,7 @@ fn commands_that_meet_hear_each_their_own_seq() {
 
 #[test]
 fn a_group_whose_owner_leaves_goes_to_who_has_been_in_it_longest() {
-    let server = Local::start(&["--shards", "2"]);
+    let server = Local::start(&UNBOUND);
     let (mut alice, heard) = Raw::log_in(&server.string("alice"), "a", Default::default());
     let alice_no = number(&heard);
     let (mut carol, _) = Raw::log_in(&server.string("carol"), "c", Default::default());

@@ -7,6 +7,18 @@ use clap::Parser as _;
 use damso::server::{Cli, Config, Server};
 use tempfile::TempDir;
 
+/// Arguments of a server of two shards whose people may ask as often as they like.
+pub(crate) const UNBOUND: [&str; 8] = [
+    "--shards",
+    "2",
+    "--sends-per-user",
+    "900000/s burst 1000000",
+    "--reads-per-user",
+    "1000000/s burst 1000000",
+    "--sends-per-channel",
+    "1000000/s burst 1000000",
+];
+
 /// How long tokens of tests are good for.
 const GOOD_FOR: Duration = Duration::from_secs(3_600);
 

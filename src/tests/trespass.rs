@@ -9,7 +9,7 @@ use damso_proto::wire::server_frame::Kind as Said;
 use damso_proto::wire::standing::State;
 
 use super::raw::{Raw, fresh_key, text};
-use super::server::Local;
+use super::server::{Local, UNBOUND};
 
 /// Two people with a group, and a third who is in nothing.
 struct Scene {
@@ -35,7 +35,7 @@ fn unix_ms() -> u64 {
 
 impl Scene {
     fn new() -> Self {
-        let server = Local::start(&["--shards", "2"]);
+        let server = Local::start(&UNBOUND);
         let (mut alice, heard) = Raw::log_in(&server.string("alice"), "a", Default::default());
         let alice_no = user_of(&heard);
         drop(Raw::log_in(&server.string("bob"), "b", Default::default()));

@@ -269,3 +269,13 @@ fn a_send_that_is_stored_is_answered_by_the_resume_alone() {
     };
     assert!(cuts().map(answered).sum::<usize>() > 100, "or the cuts above would prove nothing");
 }
+
+#[test]
+fn a_server_that_is_asked_too_often_gets_the_same_keys_again_in_order() {
+    for after in [After::Reconnects, After::Restarts] {
+        for cut in cuts() {
+            let pair = run_with(Server::slow(400), cut, after);
+            assert!(pair.server.refused > 0, "{cut:?}: or nothing is proved");
+        }
+    }
+}

@@ -1,7 +1,9 @@
 //! A server of two people and one group over the real server's end of a connection.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use damso_proto::code::Code;
 use damso_proto::frame;
 use damso_proto::id::{ID_EPOCH_MS, Key, RequestId};
 use damso_proto::server::{Request, Said, ServerConn, ServerOptions};
@@ -27,12 +29,22 @@ pub(crate) struct Server {
     pub(crate) logins: u32,
     /// Outcomes say "not stored so far" of everything, as when a commit is still under way.
     unsure: bool,
+    /// What is new is refused so soon after the last message: the time to wait, milliseconds.
+    spacing_ms: u64,
+    not_before: Moment,
+    now: Moment,
+    pub(crate) refused: usize,
 }
 
 impl Server {
     /// One whose outcomes say "not stored so far" of everything.
     pub(crate) fn unsure() -> Self {
         Self { unsure: true, ..Self::default() }
+    }
+
+    /// One that takes a message every so many milliseconds; known ones, always.
+    pub(crate) fn slow(spacing_ms: u64) -> Self {
+        Self { spacing_ms, ..Self::default() }
     }
 
     pub(crate) fn accept(&mut self, now: Moment) {
@@ -51,6 +63,7 @@ impl Server {
     /// Takes what came from alice. Nothing of hers is ever a fault.
     pub(crate) fn received(&mut self, bytes: &[u8], now: Moment) {
         let mut input = bytes;
+        self.now = now;
         loop {
             let Some(conn) = &mut self.conn else { return };
             match conn.next(&mut input, now).expect("the client keeps the protocol") {
@@ -116,6 +129,17 @@ impl Server {
                 let key = key.expect("every send has a key");
                 let Some(send::Content::Text(text)) = send.content else { panic!("a text") };
                 let known = self.keys.get(&key).copied();
+                if known.is_none() && self.now < self.not_before {
+                    let wait = self.not_before.since(self.now).as_millis();
+                    self.refused += 1;
+                    let refusal = wire::Refusal {
+                        code: Code::RateLimited.number(),
+                        retry_after_ms: u32::try_from(wait).expect("soon") + 1,
+                        ..Default::default()
+                    };
+                    return self.say(Kind::Refusal(refusal), id.get());
+                }
+                self.not_before = self.now.plus(Duration::from_millis(self.spacing_ms));
                 let seq = known.unwrap_or_else(|| self.append(ALICE, &text));
                 self.keys.insert(key, seq);
                 let id_of = self.log[seq as usize - 1].id;

@@ -7,8 +7,8 @@ use damso_proto::wire;
 
 use crate::connections::{self, Connections};
 use crate::delivery::{
-    Answer, Change, ChangeKind, Delivery, Groups, Mail, Mailboxes, Outcome, Parts, Submission,
-    Tools, Work,
+    Admission, Answer, Change, ChangeKind, Delivery, Groups, Mail, Mailboxes, Outcome, Parts,
+    Submission, Tools, Work,
 };
 use crate::model::body::BodyHash;
 use crate::model::deadline::Deadline;
@@ -174,11 +174,12 @@ impl World {
             ..Default::default()
         };
         let (route, queued_at) = (self.route(), self.clock.now());
-        Submission { event, key, route, queued_at, deadline }
+        Submission { event, key, route, queued_at, deadline, admission: Admission::Asked }
     }
 
     /// A command under this key.
     pub(crate) fn change(&mut self, key: NewKey, what: ChangeKind, deadline: Deadline) -> Work {
-        Work::Change(Change { by: Actor::User(key.user), what, key, route: self.route(), deadline })
+        let (by, route) = (Actor::User(key.user), self.route());
+        Work::Change(Change { by, what, key, route, deadline, over: None })
     }
 }

@@ -68,7 +68,7 @@ const fn setting(
 }
 
 /// Every setting.
-pub(super) static SETTINGS: [Setting; 31] = [
+pub(super) static SETTINGS: [Setting; 32] = [
     setting(
         CHAT,
         Some("listen"),
@@ -234,14 +234,22 @@ pub(super) static SETTINGS: [Setting; 31] = [
     ),
     setting(
         "limits.sends_per_user",
-        None,
+        Some("sends-per-user"),
         "DAMSO_LIMITS_SENDS_PER_USER",
         Place::Rate(|c| &mut c.limits.sends_per_user),
-        "How fast a person may send. Below sends_per_channel, so that nobody fills one alone.",
+        "How fast a person may send and change things, in messages: other changes cost several. \
+         Below sends_per_channel, so that nobody fills one alone.",
+    ),
+    setting(
+        "limits.reads_per_user",
+        Some("reads-per-user"),
+        "DAMSO_LIMITS_READS_PER_USER",
+        Place::Rate(|c| &mut c.limits.reads_per_user),
+        "How fast a person may read, in the same units: a page of history costs 4.",
     ),
     setting(
         "limits.sends_per_channel",
-        None,
+        Some("sends-per-channel"),
         "DAMSO_LIMITS_SENDS_PER_CHANNEL",
         Place::Rate(|c| &mut c.limits.sends_per_channel),
         "How fast all members of a channel together may send into it.",

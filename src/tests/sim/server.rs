@@ -14,7 +14,9 @@ use std::task::{Context, Poll};
 
 use damso::connections::{self, Connections};
 use damso::delivery::{self, Groups, Mailboxes, Parts, Tools};
+use damso::model::budget::Rates;
 use damso::model::limits;
+use damso::model::limits::Limits;
 use damso::runtime::door::{Door, Steps};
 use damso::runtime::placement::Shards;
 use damso::runtime::route::ShardNo;
@@ -152,7 +154,7 @@ fn shard(
         log: log.clone(),
         directory: story.directory.clone(),
         door: door.clone(),
-        limits: Default::default(),
+        limits: Limits::default().with_rates(Rates::UNBOUND),
     };
     let connections = Connections::new(connections::Options::default(), me);
     let home = mailboxes.of(me).expect("its own").clone();
