@@ -10,6 +10,16 @@ use std::time::Duration;
 use clap::{Args, Parser as _};
 use damso::server::{Cli, Server};
 
+/// Rates that bind nobody; a person's is below their channel's, as a configuration must have it.
+const UNBOUND: [&str; 6] = [
+    "--sends-per-user",
+    "999999/s burst 1000000",
+    "--reads-per-user",
+    "1000000/s burst 1000000",
+    "--sends-per-channel",
+    "1000000/s burst 1000000",
+];
+
 /// Options of the hidden command.
 #[derive(Args, Clone, Debug)]
 pub struct ServeOptions {
@@ -28,7 +38,10 @@ pub struct ServeOptions {
 pub fn serve(options: &ServeOptions) -> Result<(), Box<dyn std::error::Error>> {
     let data = options.data.display().to_string();
     // A configuration by command line, as anybody's is, so that defaults are those of the product.
-    let arguments = ["damso", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--data", &data];
+    let mut arguments =
+        vec!["damso", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--data", &data];
+    // What a product may do is measured, not what its people are allowed.
+    arguments.extend(UNBOUND);
     let config = Cli::try_parse_from(arguments)?.config(std::env::vars_os())?;
     let server = Server::start(config)?;
     let string = server.connection_string("nobody", Duration::from_secs(1));
