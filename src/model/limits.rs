@@ -98,8 +98,12 @@ pub const LOGIN_TIME_MAX: Duration = Duration::from_secs(10);
 pub const UNAUTHENTICATED_SHARE: usize = 10;
 /// Of those, one in this many may come from a single address.
 pub const UNAUTHENTICATED_ADDRESS_SHARE: usize = 8;
-/// Failed handshakes from one address; loopback is exempt.
+/// Failed handshakes from one address, per shard; loopback is exempt.
 pub const FAILED_HANDSHAKES_PER_ADDRESS: Rate = Rate { per_second: 200, burst: 2_000 };
+/// Addresses whose failed handshakes are kept count of, per shard.
+pub const FAILING_ADDRESSES_MAX: usize = 1 << 14;
+/// Longest header of the PROXY protocol, bytes; it must have come within a handshake's time.
+pub const PROXY_HEADER_BYTES_MAX: usize = 536;
 /// Longest token, bytes. Hello has room for it beside everything else.
 pub const TOKEN_BYTES_MAX: usize = 2_048;
 /// How far a token's maker's clock may be off.

@@ -95,6 +95,11 @@ impl Bucket {
         self.full_at.since(now)
     }
 
+    /// Whether not even one token can be taken.
+    pub fn is_empty(&self, rate: Rate, now: Moment) -> bool {
+        self.clone().take(rate, 1, now).is_err()
+    }
+
     /// Whether forgetting this bucket would change nothing.
     pub fn is_full(&self, now: Moment) -> bool {
         self.full_at <= now

@@ -29,7 +29,7 @@ use crate::store::directory::{self, Directory, DirectoryError, Sqlite};
 use crate::store::fjall::{self, FjallLog};
 use crate::store::forgetful::{self, ForgetfulLog};
 use crate::store::log::{ChannelLog, StoreError};
-use crate::transport::{self, BindError, Handovers};
+use crate::transport::{self, BindError, Handovers, Proxies};
 
 /// Why a server does not start, and what to do about it.
 #[derive(thiserror::Error, Debug)]
@@ -106,6 +106,7 @@ impl Server {
                 door: identity.door(rooms.directory.clone(), config.provision),
                 live: live.clone(),
                 live_max: descriptors::connections_max(&config),
+                proxies: Proxies::new(config.trusted_proxies.clone()),
                 shutdown: shutdown.watch(),
                 drained: drained.clone(),
             };

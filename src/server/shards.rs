@@ -13,7 +13,7 @@ use crate::runtime::random::Random;
 use crate::runtime::route::ShardNo;
 use crate::runtime::shutdown::{Phase, Watch};
 use crate::session::{self, Options};
-use crate::transport::{self, Door, Entrance, Handovers};
+use crate::transport::{self, Door, Entrance, Handovers, Proxies};
 
 /// What a shard's thread is given. All of it is `Send`; the shard itself is made on its thread.
 pub(super) struct Seed {
@@ -29,6 +29,7 @@ pub(super) struct Seed {
     pub(super) door: Door,
     pub(super) live: Arc<AtomicUsize>,
     pub(super) live_max: usize,
+    pub(super) proxies: Proxies,
     pub(super) shutdown: Watch,
     /// Dropped once this shard has drained.
     pub(super) drained: Sender<()>,
@@ -66,7 +67,7 @@ async fn serve(seed: Seed) -> io::Result<()> {
     let entrance = Entrance { shard: shard.clone(), handovers, tls, door, scratch };
     let turning = tokio::task::spawn_local(shard.clone().run());
     let receiving = tokio::task::spawn_local(transport::receive(shard.clone(), arrivals));
-    let accepting = transport::accept(entrance, listener, live, live_max);
+    let accepting = transport::accept(entrance, listener, live, live_max, seed.proxies);
 
     tokio::select! {
         failed = accepting => return failed,

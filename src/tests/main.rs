@@ -20,6 +20,7 @@ mod layers; //  who may import whom
 mod lifecycle; // the binary from its start to its end
 mod people; //  who is who, who talks to whom
 mod process; // a server to test as a process of its own
+mod proxies; // whose connection it is that a proxy makes
 mod rates; //   who asks too often, and whom that does not concern
 mod raw; //     a client made of nothing but a TLS socket and frames
 mod resume; // one flight up, and everything that was missed comes down

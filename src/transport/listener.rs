@@ -1,7 +1,7 @@
 //! The accept loop: one listener per shard on the same port.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -9,7 +9,8 @@ use socket2::{Domain, Protocol, Socket as RawSocket, Type};
 
 use super::guests::Guests;
 use super::login::{Entrance, enter};
-use crate::connections::TokioSocket;
+use super::proxy::{self, Proxies};
+use crate::connections::{Socket, TokioSocket};
 use crate::model::limits;
 
 /// Why the chat port cannot be served.
@@ -63,7 +64,8 @@ fn shared(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// Accepts until dropped. `connections` counts live ones over all shards.
+/// Accepts until dropped. `connections` counts live ones over all shards; those from `proxies`
+/// must begin with a header that says whose they are.
 ///
 /// # Errors
 /// The listener cannot be watched.
@@ -72,9 +74,11 @@ pub async fn accept(
     listener: TcpListener,
     connections: Arc<AtomicUsize>,
     connections_max: usize,
+    proxies: Proxies,
 ) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let guests = Guests::new(connections_max, &entrance.shard.floors().limits);
+    let lobby = Lobby { entrance, guests };
     let mut pause = limits::ACCEPT_PAUSE_MIN;
     loop {
         let (stream, address) = match listener.accept().await {
@@ -95,18 +99,61 @@ pub async fn accept(
                 .increment(1);
             continue;
         }
-        let Ok(place) = guests.enter(address.ip()) else {
-            metrics::counter!("damso_connections_turned_away_total", "reason" => "address")
-                .increment(1);
-            continue;
-        };
+        let from = address.ip().to_canonical();
         let Ok(socket) = TokioSocket::new(stream, counted) else { continue };
-        let (entrance, number) = (entrance.clone(), place.number());
+        if proxies.trusts(from) {
+            tokio::task::spawn_local(lobby.clone().ask(Box::new(socket), from));
+        } else {
+            lobby.admit(Box::new(socket), Some(from));
+        }
+    }
+}
+
+/// Where whoever was accepted goes.
+#[derive(Clone)]
+struct Lobby {
+    entrance: Entrance,
+    guests: Guests,
+}
+
+impl Lobby {
+    /// Asks a proxy whose connection it is. Until that is known it takes nobody's place: a proxy
+    /// that is trusted says so at once.
+    async fn ask(self, socket: Box<dyn Socket>, from: IpAddr) {
+        let told = tokio::time::timeout(limits::HANDSHAKE_TIME_MAX, proxy::told(&*socket)).await;
+        let reason = match told {
+            Ok(Ok(address)) => return self.admit(socket, address),
+            Ok(Err(bad)) => {
+                tracing::debug!(%from, %bad, "a proxy's connection is of no use");
+                "proxy"
+            }
+            Err(_) => "proxy_late",
+        };
+        metrics::counter!("damso_logins_failed_total", "reason" => reason).increment(1);
+    }
+
+    /// Lets a connection log in, if its address has a place to spare.
+    fn admit(&self, socket: Box<dyn Socket>, address: Option<IpAddr>) {
+        let Self { entrance, guests } = self.clone();
+        let clock = entrance.shard.floors().clock.clone();
+        let place = match guests.enter(address, clock.now()) {
+            Ok(place) => place,
+            Err(full) => {
+                metrics::counter!("damso_connections_turned_away_total", "reason" => full.name())
+                    .increment(1);
+                return;
+            }
+        };
+        let number = place.number();
         let task = tokio::task::spawn_local(async move {
-            enter(entrance, Box::new(socket), address.ip()).await;
+            let shaken = enter(entrance, socket).await;
+            // A proxy's own connections look whether somebody is here.
+            if let Some(address) = address.filter(|_| !shaken) {
+                guests.failed(address, clock.now());
+            }
             drop(place);
         });
-        guests.seat(number, task.abort_handle());
+        self.guests.seat(number, task.abort_handle());
     }
 }
 

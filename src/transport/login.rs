@@ -3,7 +3,6 @@
 
 use std::cell::RefCell;
 use std::future::poll_fn;
-use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,13 +54,14 @@ enum Ended {
     Told(Refused),
 }
 
-/// Takes one accepted connection as far as it comes. Bounded in time and memory.
-pub async fn enter(entrance: Entrance, socket: Box<dyn Socket>, _address: IpAddr) {
-    let Ok(wire) = Wire::accept(socket, entrance.tls.clone()) else { return };
+/// Takes one accepted connection as far as it comes. Bounded in time and memory. Returns whether
+/// the handshake came to its end, as this protocol's.
+pub async fn enter(entrance: Entrance, socket: Box<dyn Socket>) -> bool {
+    let Ok(wire) = Wire::accept(socket, entrance.tls.clone()) else { return false };
     let now = entrance.shard.floors().clock.now();
     let conn = ServerConn::new(entrance.shard.conn_options(), now);
     let scratch = entrance.scratch.clone();
-    let mut coming = Coming { wire, conn, plain: Vec::new(), scratch };
+    let mut coming = Coming { wire, conn, plain: Vec::new(), scratch, shaken: false };
     let patience = entrance.shard.floors().limits.login_time;
     let done = tokio::time::timeout(patience, coming.log_in(&entrance)).await;
     let refused = match done {
@@ -69,16 +69,22 @@ pub async fn enter(entrance: Entrance, socket: Box<dyn Socket>, _address: IpAddr
             let Coming { wire, conn, plain, .. } = coming;
             let (user, uid, token_expires_ms) = guest;
             let guest = Guest { user: user.number, uid, token_expires_ms, conn, left: plain };
-            return handover::send(&entrance.shard, &entrance.handovers, wire, guest);
+            handover::send(&entrance.shard, &entrance.handovers, wire, guest);
+            return true;
         }
-        Ok(Err(Ended::Silent(reason))) => return count(reason),
+        Ok(Err(Ended::Silent(reason))) => {
+            count(reason);
+            return coming.shaken;
+        }
         Ok(Err(Ended::Told(refused))) => refused,
         Err(_) => Refused { code: CloseCode::LoginLate, text: "no login in time" },
     };
     count(refused.code.name());
+    let shaken = coming.shaken;
     let told = coming.tell(&refused);
     // Whoever does not read the reason loses it.
     drop(tokio::time::timeout(limits::FAREWELL, told).await);
+    shaken
 }
 
 fn count(reason: &'static str) {
@@ -90,6 +96,8 @@ struct Coming {
     conn: ServerConn,
     plain: Vec<u8>,
     scratch: Rc<RefCell<Scratch>>,
+    /// The handshake came to its end.
+    shaken: bool,
 }
 
 impl Coming {
@@ -111,6 +119,7 @@ impl Coming {
             self.more().await?;
         }
         if self.wire.alpn() == Some(certificate::ALPN) {
+            self.shaken = true;
             Ok(())
         } else {
             Err(Ended::Silent("alpn"))

@@ -3,6 +3,7 @@
 //! ```text
 //! listener (one per shard, SO_REUSEPORT)
 //!    | accept -> pool of guests (bounded; a full pool drops its oldest)
+//!    | from a trusted proxy: a PROXY header says whose connection it is
 //!    v
 //! login: TLS handshake, ALPN, Hello, token, number ----- home is here -----> adopt, pump
 //!    |                                                                          ^
@@ -14,8 +15,10 @@ mod guests; //     connections that are not logged in yet
 mod handover; //   a connection on its way to its home shard
 mod listener; //   the accept loop
 mod login; //      from the first byte to Hello's answer
+mod proxy; //     for whom a trusted proxy connects
 mod pump; //       the reading task of a session
 
 pub use handover::{Handover, Handovers, receive};
 pub use listener::{BindError, accept, bind, probe};
 pub use login::{Door, Entrance, enter};
+pub use proxy::Proxies;

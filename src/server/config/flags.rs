@@ -59,7 +59,7 @@ fn flag_of(setting: &'static Setting, long: &'static str) -> Arg {
     let help = format!("{} [{}{default}]", setting.about, setting.variable);
     let arg = flag(setting.path, long, setting.place.value_name(), help);
     match setting.place {
-        Place::Names(_) => arg.action(ArgAction::Append),
+        Place::Names(_) | Place::Networks(_) => arg.action(ArgAction::Append),
         _ => arg,
     }
 }

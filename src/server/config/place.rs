@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use toml::de::DeValue;
 
 use super::settings::Config;
@@ -19,6 +20,7 @@ pub(super) enum Place {
     Directory(fn(&mut Config) -> &mut PathBuf),
     File(fn(&mut Config) -> &mut Option<PathBuf>),
     Names(fn(&mut Config) -> &mut Vec<String>),
+    Networks(fn(&mut Config) -> &mut Vec<IpNet>),
     Provision(fn(&mut Config) -> &mut Provision),
     Count(fn(&mut Config) -> &mut usize, RangeInclusive<usize>),
     Bytes(fn(&mut Config) -> &mut usize, RangeInclusive<usize>),
@@ -44,8 +46,8 @@ pub(super) struct Wrong {
 
 /// Rates that a bucket can keep.
 const RATES: RangeInclusive<u32> = 1..=1_000_000;
-/// Most names of a certificate.
-const NAMES_MAX: usize = 100;
+/// Most entries of a list.
+const LISTED_MAX: usize = 100;
 
 impl Place {
     /// Reads a value into its place.
@@ -54,7 +56,8 @@ impl Place {
             Self::Address(of) => *of(config) = parsed(raw, self.form(), |text| text.parse().ok())?,
             Self::Directory(of) => *of(config) = path(raw, self.form())?,
             Self::File(of) => *of(config) = Some(path(raw, self.form())?),
-            Self::Names(of) => *of(config) = names(raw, self.form())?,
+            Self::Names(of) => *of(config) = list(raw, self.form(), |name| Some(name.to_owned()))?,
+            Self::Networks(of) => *of(config) = list(raw, self.form(), |net| net.parse().ok())?,
             Self::Provision(of) => {
                 *of(config) = parsed(raw, self.form(), |text| match text {
                     "auto" => Some(Provision::Auto),
@@ -109,15 +112,12 @@ impl Place {
     /// The value as a file has it. `None`: there is none.
     pub(super) fn shown(&self, config: &Config) -> Option<String> {
         let config = &mut config.clone();
-        let quoted = |text: String| toml::Value::String(text).to_string();
         Some(match self {
             Self::Address(of) => quoted(of(config).to_string()),
             Self::Directory(of) => quoted(of(config).display().to_string()),
             Self::File(of) => quoted(of(config).as_ref()?.display().to_string()),
-            Self::Names(of) => {
-                let names = of(config).iter().cloned().map(quoted).collect::<Vec<_>>();
-                format!("[{}]", names.join(", "))
-            }
+            Self::Names(of) => listed(of(config).iter()),
+            Self::Networks(of) => listed(of(config).iter()),
             Self::Provision(of) => quoted(
                 match of(config) {
                     Provision::Auto => "auto",
@@ -140,6 +140,7 @@ impl Place {
             Self::Directory(_) => form("the path of a directory", "one like \"/var/lib/damso\""),
             Self::File(_) => form("the path of a file", "one like \"cert.pem\""),
             Self::Names(_) => form("a list of host names", "one like [\"chat.example.org\"]"),
+            Self::Networks(_) => form("a list of networks", "one like [\"10.0.0.0/8\"]"),
             Self::Provision(_) => form("\"auto\" or \"strict\"", "one of the two"),
             Self::Count(..) => form("a whole number", "one like 100, without quotes"),
             Self::Bytes(..) => form("a size", SIZE_FORM),
@@ -174,6 +175,7 @@ impl Place {
             Self::Directory(_) => "DIRECTORY",
             Self::File(_) => "FILE",
             Self::Names(_) => "NAME",
+            Self::Networks(_) => "NETWORK",
             Self::Provision(_) => "auto|strict",
             Self::Count(..) => "NUMBER",
             Self::Bytes(..) => "SIZE",
@@ -242,16 +244,26 @@ fn path(raw: Raw<'_>, form: Form) -> Result<PathBuf, Wrong> {
     if path.as_os_str().is_empty() { Err(form.broken_by(raw)) } else { Ok(path) }
 }
 
-fn names(raw: Raw<'_>, form: Form) -> Result<Vec<String>, Wrong> {
-    let names: Option<Vec<String>> = match raw {
-        Raw::Text(_) => text(raw)
-            .map(|text| text.split(',').map(|name| name.trim().to_owned()).collect::<Vec<_>>()),
+/// A list of texts, each of which `read` understands; with commas where there is one text.
+fn list<T>(raw: Raw<'_>, form: Form, read: impl Fn(&str) -> Option<T>) -> Result<Vec<T>, Wrong> {
+    let found: Option<Vec<T>> = match raw {
+        Raw::Text(_) => {
+            text(raw).and_then(|text| text.split(',').map(|one| read(one.trim())).collect())
+        }
         Raw::Toml(DeValue::Array(list), _) => {
-            list.iter().map(|name| name.get_ref().as_str().map(str::to_owned)).collect()
+            list.iter().map(|one| one.get_ref().as_str().and_then(&read)).collect()
         }
         Raw::Toml(..) => None,
     };
-    names.filter(|names| names.len() <= NAMES_MAX).ok_or_else(|| form.broken_by(raw))
+    found.filter(|found| found.len() <= LISTED_MAX).ok_or_else(|| form.broken_by(raw))
+}
+
+fn quoted(text: String) -> String {
+    toml::Value::String(text).to_string()
+}
+
+fn listed(texts: impl Iterator<Item = impl ToString>) -> String {
+    format!("[{}]", texts.map(|text| quoted(text.to_string())).collect::<Vec<_>>().join(", "))
 }
 
 fn count(raw: Raw<'_>, form: Form) -> Result<usize, Wrong> {

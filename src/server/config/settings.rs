@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use ipnet::IpNet;
+
 use super::origin::{Origin, Origins, Path};
 use crate::model::limits::Limits;
 use crate::runtime::placement::Shards;
@@ -24,6 +26,8 @@ pub struct Config {
     pub key: Option<PathBuf>,
     /// Further names of the development certificate.
     pub names: Vec<String>,
+    /// Networks of load balancers that say whose connections they bring (PROXY protocol, version 2).
+    pub trusted_proxies: Vec<IpNet>,
     /// Directory of everything that is kept.
     pub data: PathBuf,
     /// Public key (PEM, Ed25519) of whoever issues tokens. `None`: the built-in issuer.
@@ -48,6 +52,7 @@ impl Default for Config {
             cert: None,
             key: None,
             names: Vec::new(),
+            trusted_proxies: Vec::new(),
             data: PathBuf::from("damso-data"),
             token_key: None,
             provision: Provision::Auto,

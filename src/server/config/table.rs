@@ -68,7 +68,7 @@ const fn setting(
 }
 
 /// Every setting.
-pub(super) static SETTINGS: [Setting; 32] = [
+pub(super) static SETTINGS: [Setting; 33] = [
     setting(
         CHAT,
         Some("listen"),
@@ -82,6 +82,14 @@ pub(super) static SETTINGS: [Setting; 32] = [
         "DAMSO_ADMIN",
         Place::Address(|c| &mut c.admin),
         "The admin page: metrics and health, plain HTTP without a password. On loopback only.",
+    ),
+    setting(
+        "listen.trusted_proxies",
+        Some("trusted-proxies"),
+        "DAMSO_TRUSTED_PROXIES",
+        Place::Networks(|c| &mut c.trusted_proxies),
+        "Networks of load balancers that speak the PROXY protocol (version 2). Connections from \
+         there must begin with its header, and count for the address that it names.",
     ),
     setting(
         CERT,

@@ -5,7 +5,6 @@
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
-use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Range;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -172,8 +171,7 @@ async fn accept(story: Rc<Story>, entrances: Vec<Entrance>) {
     let mut incoming = story.network.listen();
     while let Some(socket) = incoming.recv().await {
         let entrance = story.dice.pick(&entrances).clone();
-        let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        spawn_local(transport::enter(entrance, Box::new(socket), address));
+        spawn_local(transport::enter(entrance, Box::new(socket)));
     }
 }
 
