@@ -27,6 +27,7 @@ use prost::Message as _;
 
 use super::admit::{self, Bar};
 use super::keys::{KeyWindow, Known};
+use super::lateness::{self, Lateness};
 use super::mail::{Answer, Found, Origin, Refusal, Rights, Submission, Work};
 use super::rate::{Admission, Inflow};
 use super::roster::Roster;
@@ -58,6 +59,9 @@ pub(super) struct Channel {
     keys: KeyWindow,
     inflow: Inflow,
     waiting: VecDeque<Work>,
+    /// How many of those its shard knows of.
+    pub(super) counted: usize,
+    lateness: Lateness,
     /// Rows inside the run in flight.
     rows_out: Vec<RowOut>,
     settling: Settling,
@@ -80,6 +84,8 @@ impl Channel {
             keys: KeyWindow::new(Vec::new(), 0),
             inflow: Inflow::new(rate),
             waiting: VecDeque::new(),
+            counted: 0,
+            lateness: Lateness::default(),
             rows_out: Vec::new(),
             settling: Settling::default(),
             paused_until: Moment::default(),
@@ -89,7 +95,9 @@ impl Channel {
     /// Takes work in, or says why not.
     pub(super) fn take(&mut self, work: Work, now: Moment, told: &mut Vec<Told>) {
         self.touched = now;
-        let refusal = if self.waiting.len() >= limits::CHANNEL_WAITING_MAX {
+        self.look(now);
+        let overload = matches!(work, Work::Event(_)) && self.lateness.is_overload(now);
+        let refusal = if overload || self.waiting.len() >= limits::CHANNEL_WAITING_MAX {
             Refusal::Overloaded { after: limits::OVERLOADED_RETRY }
         } else if now < self.paused_until && matches!(work, Work::Event(_) | Work::Change(_)) {
             Refusal::Unavailable { after: limits::UNAVAILABLE_RETRY }
@@ -343,15 +351,14 @@ impl Channel {
         }
     }
 
-    /// Whether a run whose outcome was unknown turns out to be stored, now that the store was read.
-    pub(super) fn is_stored(run: &Run, found: &Found) -> bool {
-        let last = run.events.last();
-        last.is_some_and(|last| found.log.head.seq == last.seq && found.log.head.id == last.id)
+    /// How much waits.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.len()
     }
 
-    /// Whether the run may be appended again as it is.
-    pub(super) fn still_fits(run: &Run, found: &Found) -> bool {
-        found.log.head.seq == run.expected_head
+    /// Looks how long the oldest message has been waiting.
+    pub(super) fn look(&mut self, now: Moment) {
+        self.lateness.look(lateness::oldest(&self.waiting), now);
     }
 
     /// Nothing waits, is under way or settles.

@@ -26,6 +26,7 @@ mod admit; //   what may go into a run
 mod channel; // one channel: its queue, its stage, its next run
 mod home; //    who is here: memberships and connections of a person
 mod keys; //    recent idempotency keys of a channel
+mod lateness; // what waits too long, for too long
 mod mail; //    what shards tell each other
 mod owner; //   the channels ordered here
 mod post; //    mailboxes out, and the store's sink

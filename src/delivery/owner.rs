@@ -8,10 +8,11 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
 use super::channel::Channel;
+use super::lateness::Lateness;
 use super::mail::{Change, ChangeKind, Found, Mail, OpenError, Origin, Refusal, Work};
 use super::post::{Post, insist};
 use super::rate::Pace;
-use super::stage::{Mint, Stage, Step, Told};
+use super::stage::{Mint, Stage, Step, Told, is_stored, still_fits};
 use crate::model::limits::{self, Limits};
 use crate::runtime::clock::Clock;
 use crate::runtime::door::{Door, DoorError};
@@ -46,6 +47,12 @@ pub(super) struct Owned {
     channels: HashMap<ChannelNo, Box<Channel>, FixedState>,
     tools: Tools,
     told: Vec<Told>,
+    /// Works that wait in all of them.
+    waiting: usize,
+    /// Of messages on their way here: a shard that is behind takes its mail late.
+    lateness: Lateness,
+    /// When the last of them was taken.
+    taken_at: Moment,
 }
 
 struct Minting<'a>(&'a Tools);
@@ -65,7 +72,14 @@ impl Mint for Minting<'_> {
 
 impl Owned {
     pub(super) fn new(tools: Tools) -> Self {
-        Self { channels: HashMap::default(), tools, told: Vec::new() }
+        Self {
+            channels: HashMap::default(),
+            tools,
+            told: Vec::new(),
+            waiting: 0,
+            lateness: Lateness::default(),
+            taken_at: Moment::default(),
+        }
     }
 
     /// How many channels are at work here.
@@ -76,6 +90,18 @@ impl Owned {
     /// Takes work for a channel, opening it on need.
     pub(super) fn work(&mut self, number: ChannelNo, work: Work, post: &mut Post) {
         let now = self.tools.clock.now();
+        if let Work::Event(submission) = &work {
+            // It came when nothing else was on its way here: there was a break.
+            if submission.queued_at >= self.taken_at {
+                self.lateness = Lateness::default();
+            }
+            self.taken_at = now;
+            self.lateness.look(Some(submission.queued_at), now);
+            if self.waiting >= limits::SHARD_WAITING_MAX || self.lateness.is_overload(now) {
+                let refusal = Refusal::Overloaded { after: limits::OVERLOADED_RETRY };
+                return post.answer(submission.route, Err(refusal));
+            }
+        }
         let origin = Origin { channel: number, owner: post.me() };
         let rate = self.tools.limits.sends_per_channel;
         if !self.channels.contains_key(&number) {
@@ -109,12 +135,12 @@ impl Owned {
             Err(error) => return self.cannot_open(number, &error, post),
         };
         match std::mem::replace(&mut channel.stage, Stage::Opening) {
-            Stage::Resolving(run, tries) if Channel::is_stored(&run, &found) => {
+            Stage::Resolving(run, tries) if is_stored(&run, &found) => {
                 tracing::warn!(channel = %number, tries, "a commit of unknown outcome was stored");
                 channel.stage = Stage::InFlight;
                 return self.tell_durable(run, post);
             }
-            Stage::Resolving(run, tries) if Channel::still_fits(&run, &found) => {
+            Stage::Resolving(run, tries) if still_fits(&run, &found) => {
                 channel.stage = Stage::Resolving(same_run(&run), tries);
                 self.tools.log.append(run);
                 return;
@@ -271,6 +297,7 @@ impl Owned {
 
     fn drop_channel(&mut self, number: ChannelNo, refusal: &Refusal, post: &mut Post) {
         if let Some(mut channel) = self.channels.remove(&number) {
+            self.waiting -= channel.counted;
             channel.give_up(refusal, &mut self.told);
         }
         self.tell(post);
@@ -297,7 +324,18 @@ impl Owned {
             Step::Change(at) => self.change(number, at, post),
             Step::Spread(rights) => post.send_all(|| Mail::Rights(rights.clone())),
         }
+        self.count(number, now);
         self.tell(post);
+    }
+
+    /// Takes note of what waits in a channel by now.
+    fn count(&mut self, number: ChannelNo, now: Moment) {
+        if let Some(channel) = self.channels.get_mut(&number) {
+            channel.look(now);
+            let waiting = channel.waiting();
+            self.waiting =
+                self.waiting + waiting - std::mem::replace(&mut channel.counted, waiting);
+        }
     }
 
     /// Tells every shard of a run that is durable, and of which the store told nobody.

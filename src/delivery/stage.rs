@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use damso_proto::id::{ChannelNo, MessageId, Seq, UserNo};
 
-use super::mail::{Answer, Change, Origin, Outcome, Rights};
+use super::mail::{Answer, Change, Found, Origin, Outcome, Rights};
 use super::settle::Settled;
 use crate::model::body::BodyHash;
 use crate::runtime::placement::Shards;
@@ -111,6 +111,17 @@ pub(super) enum Admitted {
     Known(KeyRow),
     /// The store, or the outcome of the run, must be known first.
     Later,
+}
+
+/// Whether a run whose outcome was unknown turns out to be stored, now that the store was read.
+pub(super) fn is_stored(run: &Run, found: &Found) -> bool {
+    let last = run.events.last();
+    last.is_some_and(|last| found.log.head.seq == last.seq && found.log.head.id == last.id)
+}
+
+/// Whether the run may be appended again as it is.
+pub(super) fn still_fits(run: &Run, found: &Found) -> bool {
+    found.log.head.seq == run.expected_head
 }
 
 /// The answer of the first time.

@@ -140,6 +140,13 @@ pub const SHUTDOWN_TIME_FLOOR: Duration = Duration::from_secs(5);
 
 /// Works that wait in one channel; more are refused as overloaded.
 pub const CHANNEL_WAITING_MAX: usize = 1_024;
+/// Works that wait in all channels of one shard; more messages are refused as overloaded. Of the
+/// largest kind, so many are 256 MiB.
+pub const SHARD_WAITING_MAX: usize = 16_384;
+/// A work that has been waiting for longer is late.
+pub const WAITING_AGE_MAX: Duration = Duration::from_millis(100);
+/// Where something late has been waiting for so long, new messages are refused as overloaded.
+pub const WAITING_LATE_MAX: Duration = Duration::from_secs(1);
 /// Channels at work on one shard.
 pub const OWNED_CHANNELS_MAX: usize = 200_000;
 /// A channel at which nothing happened for this long is dropped from memory.
@@ -407,6 +414,9 @@ const _: () = assert!(CHANNELS_PER_USER_MAX <= CHANNELS_PER_USER_CEILING);
 const _: () = assert!(CHANNELS_PER_USER_CEILING <= RESUME_CHANNELS_MAX);
 // A key that may still be used is never pruned by a clock that is a little off.
 const _: () = assert!(KEY_AHEAD_MAX.as_secs() < KEY_WINDOW.as_secs());
+// Whoever is refused as overloaded comes back after what waited in front had its time.
+const _: () = assert!(WAITING_AGE_MAX.as_millis() < OVERLOADED_RETRY.as_millis());
+const _: () = assert!(CHANNEL_WAITING_MAX < SHARD_WAITING_MAX);
 // Hello is at most 4 KiB before login.
 const _: () = assert!(TOKEN_BYTES_MAX <= 3 * 1_024);
 // The stop keeps within its time, and there is enough of it for everybody to read the last frame.
