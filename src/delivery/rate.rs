@@ -60,3 +60,25 @@ impl Inflow {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_let_pass_once_is_neither_refused_nor_counted_again() {
+        let mut inflow = Inflow::new(Rate { per_second: 10, burst: 2 });
+        let now = Moment::from_micros(1);
+        for _ in 0..4 {
+            assert_eq!(inflow.admit(Admission::Granted, now), Ok(()));
+        }
+        assert_eq!(inflow.admit(Admission::Asked, now), Ok(()));
+        assert_eq!(inflow.admit(Admission::Asked, now), Ok(()));
+        let turns = [100, 200, 200, 200].map(Duration::from_millis);
+        for turn in turns {
+            let refused = inflow.admit(Admission::Asked, now);
+            assert_eq!(refused, Err((Pace::Channel, turn)), "never further than a burst away");
+        }
+        assert_eq!(inflow.admit(Admission::Granted, now), Ok(()));
+    }
+}

@@ -36,9 +36,13 @@ impl Rate {
     }
 
     const fn refill(self, tokens: u32) -> Duration {
-        // At least a microsecond for a rate out of range, and no division by zero.
+        Duration::from_micros(self.refill_micros(tokens))
+    }
+
+    const fn refill_micros(self, tokens: u32) -> u64 {
+        // No division by zero for a rate out of range.
         let per_second = if self.per_second == 0 { 1 } else { self.per_second };
-        Duration::from_micros(1_000_000 * tokens as u64 / per_second as u64)
+        1_000_000 * tokens as u64 / per_second as u64
     }
 }
 
@@ -73,15 +77,16 @@ impl Bucket {
     /// # Errors
     /// How long to wait until they are there. Nothing was taken.
     pub fn take(&mut self, rate: Rate, cost: u32, now: Moment) -> Result<(), Duration> {
-        let cost = cost.min(rate.burst);
-        let full_at = self.full_at.max(now).plus(rate.refill(cost));
-        let missing = full_at.since(now);
-        match missing.checked_sub(rate.whole()) {
-            None | Some(Duration::ZERO) => {
-                self.full_at = full_at;
+        // In whole microseconds: every request passes here.
+        let now = now.micros();
+        let from = self.full_at.micros().max(now);
+        let full_at = from.saturating_add(rate.refill_micros(cost.min(rate.burst)));
+        match (full_at - now).checked_sub(rate.refill_micros(rate.burst)) {
+            None | Some(0) => {
+                self.full_at = Moment::from_micros(full_at);
                 Ok(())
             }
-            Some(wait) => Err(wait),
+            Some(wait) => Err(Duration::from_micros(wait)),
         }
     }
 

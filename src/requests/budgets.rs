@@ -74,10 +74,13 @@ impl Budgets {
         now: Moment,
     ) -> Result<(), Unpaid> {
         let Rates { user_sends, user_reads, .. } = self.rates;
-        if !self.people.contains_key(&user) {
-            self.make_room(now)?;
-        }
-        let person = self.people.entry(user).or_default();
+        let person = match self.people.get_mut(&user) {
+            Some(person) => person,
+            None => {
+                self.make_room(now)?;
+                self.people.entry(user).or_default()
+            }
+        };
         let spent = match purse {
             Purse::Changes => person.changes.spend(user_sends, cost, now),
             Purse::Reads => person.reads.spend(user_reads, cost, now),
