@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput};
-use damso::model::budget::Rates;
 use damso::model::limits;
 use damso::requests::{Budgets, Purse};
 use damso_proto::id::UserNo;
@@ -18,7 +17,7 @@ pub(crate) fn benches(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(1));
     for (name, people) in [("one person pays", 1), ("10,000 people pay in turn", PEOPLE)] {
         group.bench_function(name, |bencher| {
-            let mut budgets = Budgets::new(Rates::default(), limits::BUDGETS_MAX);
+            let mut budgets = Budgets::new(limits::Limits::DEFAULT.rates(), limits::BUDGETS_MAX);
             let (mut now, mut user) = (Moment::from_micros(1), 0);
             bencher.iter(|| {
                 // As fast as one person may go on for ever.

@@ -15,37 +15,7 @@ use std::time::Duration;
 
 use damso_proto::time::Moment;
 
-use super::limits;
 use super::rate::{Bucket, Rate};
-
-/// How often people may ask, as this server is set.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Rates {
-    /// What one person sends and changes.
-    pub user_sends: Rate,
-    /// What one person reads.
-    pub user_reads: Rate,
-    /// Messages of people into one channel.
-    pub channel_sends: Rate,
-}
-
-impl Rates {
-    /// Rates that bind nobody, for what measures or tests something else.
-    pub const UNBOUND: Self = {
-        let most = Rate { per_second: Rate::MAX, burst: Rate::MAX };
-        Self { user_sends: most, user_reads: most, channel_sends: most }
-    };
-}
-
-impl Default for Rates {
-    fn default() -> Self {
-        Self {
-            user_sends: limits::SENDS_PER_USER,
-            user_reads: limits::READS_PER_USER,
-            channel_sends: limits::SENDS_PER_CHANNEL,
-        }
-    }
-}
 
 /// What is left of a [`Rate`], which stands elsewhere. Nothing was asked at first.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]

@@ -5,8 +5,7 @@
 
 use std::time::Duration;
 
-use super::budget::Rates;
-use super::rate::Rate;
+use super::rate::{Rate, Rates};
 
 // --- what a message may carry ---
 

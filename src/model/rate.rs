@@ -6,8 +6,6 @@
 //!              |  missing  |         missing / refill = tokens taken and not yet refilled
 //! ```
 
-use std::fmt;
-use std::str::FromStr;
 use std::time::Duration;
 
 use damso_proto::time::Moment;
@@ -21,10 +19,24 @@ pub struct Rate {
     pub burst: u32,
 }
 
-/// Text that is no [`Rate`].
-#[derive(thiserror::Error, Clone, Copy, PartialEq, Eq, Debug)]
-#[error("not a rate: write PER_SECOND/BURST, like 20/60, each from 1 to 1000000")]
-pub struct NoRate;
+/// How often people may ask, as this server is set.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rates {
+    /// What one person sends and changes.
+    pub user_sends: Rate,
+    /// What one person reads.
+    pub user_reads: Rate,
+    /// Messages of people into one channel.
+    pub channel_sends: Rate,
+}
+
+impl Rates {
+    /// Rates that bind nobody, for what measures or tests something else.
+    pub const UNBOUND: Self = {
+        let most = Rate { per_second: Rate::MAX, burst: Rate::MAX };
+        Self { user_sends: most, user_reads: most, channel_sends: most }
+    };
+}
 
 impl Rate {
     /// Both numbers of a rate are 1 to this. A rate of this much binds nobody.
@@ -43,25 +55,6 @@ impl Rate {
         // No division by zero for a rate out of range.
         let per_second = if self.per_second == 0 { 1 } else { self.per_second };
         1_000_000 * tokens as u64 / per_second as u64
-    }
-}
-
-impl FromStr for Rate {
-    type Err = NoRate;
-
-    fn from_str(text: &str) -> Result<Self, NoRate> {
-        let (per_second, burst) = text.split_once('/').ok_or(NoRate)?;
-        let number = |text: &str| {
-            let number = text.parse::<u32>().map_err(|_| NoRate)?;
-            if (1..=Self::MAX).contains(&number) { Ok(number) } else { Err(NoRate) }
-        };
-        Ok(Self { per_second: number(per_second)?, burst: number(burst)? })
-    }
-}
-
-impl fmt::Display for Rate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.per_second, self.burst)
     }
 }
 
@@ -142,15 +135,6 @@ mod tests {
         assert_eq!(bucket.take(RATE, 1_000, ms(0)), Err(Duration::from_secs(3)));
         assert!(!bucket.is_full(ms(2_999)) && bucket.is_full(ms(3_000)));
         assert_eq!(bucket.take(RATE, 1_000, ms(3_000)), Ok(()));
-    }
-
-    #[test]
-    fn a_rate_is_two_numbers_and_comes_back_as_text() {
-        assert_eq!("20/60".parse(), Ok(RATE));
-        assert_eq!(RATE.to_string(), "20/60");
-        for wrong in ["", "20", "20/", "/60", "0/60", "20/0", "20/1000001", "-1/60", "20/60/1"] {
-            assert_eq!(wrong.parse::<Rate>(), Err(NoRate), "{wrong}");
-        }
     }
 
     proptest! {

@@ -15,8 +15,9 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
 use super::refusal::Refusal;
-use crate::model::budget::{Budget, Over, Rates};
+use crate::model::budget::{Budget, Over};
 use crate::model::limits;
+use crate::model::rate::Rates;
 
 /// See the module's text.
 pub struct Budgets {
@@ -105,6 +106,7 @@ mod tests {
 
     use super::*;
     use crate::delivery;
+    use crate::model::limits::Limits;
 
     const SEND: (Purse, u32) = (Purse::Changes, 1);
     const PAGE: (Purse, u32) = (Purse::Reads, 4);
@@ -119,7 +121,7 @@ mod tests {
 
     #[test]
     fn sending_and_reading_do_not_spend_from_each_other() {
-        let mut budgets = Budgets::new(Rates::default(), 8);
+        let mut budgets = Budgets::new(Limits::DEFAULT.rates(), 8);
         let now = Moment::from_micros(1);
         assert_eq!(passes(&mut budgets, PAGE, now), 1_000);
         assert_eq!(passes(&mut budgets, SEND, now), 60);
@@ -128,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_budget_is_forgotten_only_when_it_is_whole_again() {
-        let mut budgets = Budgets::new(Rates::default(), 8);
+        let mut budgets = Budgets::new(Limits::DEFAULT.rates(), 8);
         let mut now = Moment::from_micros(1);
         assert_eq!(passes(&mut budgets, SEND, now), 60);
         for other in 2..60 {
@@ -146,7 +148,7 @@ mod tests {
 
     #[test]
     fn whoever_cannot_be_kept_count_of_is_asked_to_wait() {
-        let mut budgets = Budgets::new(Rates::default(), 2);
+        let mut budgets = Budgets::new(Limits::DEFAULT.rates(), 2);
         let now = Moment::from_micros(1);
         for user in [1, 2] {
             assert!(budgets.pay(UserNo::new(user), SEND, now).is_ok());

@@ -277,7 +277,7 @@ fn a_client_is_told_the_limits_that_are_set_and_meets_them() {
     let server = limited(
         "[heartbeat]\nprobe_after = \"7s\"\nidle_limit = \"14s\"\n[limits]\nchannels_per_user = 2\n\
          group_members = 3\nmembers_per_command = 1\nconnections_per_user = 1\npage_rows = 4\n\
-         page_bytes = \"64KiB\"\n",
+         page_bytes = \"64KiB\"\nsends_per_user = \"20/s burst 1000\"\n",
     );
     let (mut bob, _) = Raw::log_in(&server.string("bob"), "b", Default::default());
     let string = server.string("alice");

@@ -12,6 +12,7 @@ use super::cli::Cli;
 use super::default::{annotated, effective};
 use super::mistake::Mistakes;
 use super::origin::Origin;
+use super::place::Place;
 use super::reading::Reading;
 use super::settings::Config;
 use super::table::{SETTINGS, TOKEN_KEY};
@@ -111,7 +112,11 @@ fn every_setting_can_be_given_by_its_variable_and_by_set() {
             Some(value) => value.trim_matches(['"', '[', ']']).to_owned(),
             None => "some.pem".to_owned(),
         };
-        let value = if value.is_empty() { "chat.example".to_owned() } else { value };
+        let value = match setting.place {
+            Place::Networks(_) => "10.0.0.0/8".to_owned(),
+            _ if value.is_empty() => "chat.example".to_owned(),
+            _ => value,
+        };
         let mut environment = vec![(setting.variable, &*value)];
         // The two are of no use alone.
         if [table::CERT, table::KEY].contains(&setting.path) {

@@ -13,9 +13,9 @@ use std::task::{Context, Poll};
 
 use damso::connections::{self, Connections};
 use damso::delivery::{self, Groups, Mailboxes, Parts, Tools};
-use damso::model::budget::Rates;
 use damso::model::limits;
 use damso::model::limits::Limits;
+use damso::model::rate::Rates;
 use damso::runtime::door::{Door, Steps};
 use damso::runtime::placement::Shards;
 use damso::runtime::route::ShardNo;
