@@ -52,7 +52,8 @@ pub const fn row(asked: &Asked) -> Option<Row> {
         Asked::CreateChannel(_) => ("create_channel", true, 20),
         Asked::OpenDirect(_) => ("open_direct", true, 10),
         Asked::ListChannels(_) => ("list_channels", false, 4),
-        Asked::AddMembers(_) => ("add_members", true, 10),
+        // As many people as the one before may name, and each hears of it.
+        Asked::AddMembers(_) => ("add_members", true, 20),
         Asked::RemoveMember(_) => ("remove_member", true, 10),
         Asked::SetRole(_) => ("set_role", true, 10),
         Asked::LeaveChannel(_) => ("leave_channel", true, 10),

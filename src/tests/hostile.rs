@@ -154,6 +154,27 @@ fn requests() -> Vec<(&'static str, Ask)> {
     ]
 }
 
+/// Names of the kinds that a client may send, as the wire has them.
+fn kinds() -> Vec<&'static str> {
+    let frames = include_str!("../../proto/damso/v1/frame.proto");
+    let client = frames.split("message ClientFrame {").nth(1).expect("what a client sends");
+    let kinds = client.split("oneof kind {").nth(1).expect("kinds").split('}').next();
+    let lines = kinds.expect("the end of the kinds").lines();
+    lines.filter_map(|line| line.split_once(" = ")?.0.split_whitespace().next()).collect()
+}
+
+#[test]
+fn every_request_has_its_line() {
+    let told: Vec<_> = requests().into_iter().map(|(name, _)| name).collect();
+    let not_requests = ["Hello", "Resume", "Ping", "Pong", "Cancel"];
+    let missing: Vec<_> = kinds()
+        .into_iter()
+        .filter(|kind| !told.contains(kind) && !not_requests.contains(kind))
+        .collect();
+    assert!(missing.is_empty(), "`requests` has no {missing:?}");
+    assert_eq!(kinds().len(), told.len() + not_requests.len(), "each once");
+}
+
 /// What a request of [`requests`] is answered with.
 fn answer_to(name: &str) -> Then {
     match name {
