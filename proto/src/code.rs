@@ -89,6 +89,10 @@ codes! {
         Deadline = 110, "deadline";
         /// The caller is in the channel, but it or their role does not allow this.
         NotAllowed = 111, "not_allowed";
+        /// The caller may write nothing in this channel for a while.
+        Muted = 112, "muted";
+        /// A person who was to be added is kept out of the channel.
+        Banned = 113, "banned";
         /// The server has too much to do.
         Overloaded = 200, "overloaded";
         /// The caller asks too often.

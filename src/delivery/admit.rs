@@ -1,6 +1,8 @@
 //! Whether work goes into the next run: rights, then the key, then whatever it must keep to begin,
 //! and the rate last: what is refused for another reason is not counted.
 
+use std::time::Duration;
+
 use damso_proto::id::{MessageId, Seq, UserNo};
 use damso_proto::time::Moment;
 
@@ -22,6 +24,8 @@ pub(super) struct Bar<'a> {
     /// The committed head: nobody has seen anything above it.
     pub(super) head: Seq,
     pub(super) now: Moment,
+    /// The time of day, milliseconds since 1970.
+    pub(super) now_ms: u64,
 }
 
 /// Decides a message, and answers its sender where it does not leave.
@@ -33,6 +37,10 @@ pub(super) fn event(submission: &Submission, bar: Bar<'_>, told: &mut Vec<Told>)
         // and never one too many.
         Ok(member) => match bar.keys.ask(key, Some(*route)) {
             Known::Fresh if deadline.is_past(bar.now) => Err(Refusal::Deadline),
+            Known::Fresh if member.muted_until_ms > bar.now_ms => {
+                let after = Duration::from_millis(member.muted_until_ms - bar.now_ms);
+                Err(Refusal::Muted { after })
+            }
             Known::Fresh if !may_answer(Seq::new(event.reply_to), member, bar.head) => {
                 Err(Invalid::Value { field: "reply_to" }.into())
             }

@@ -153,7 +153,7 @@ impl Channel {
     /// Makes the next step. Call again until it says [`Step::Wait`] or the stage changed.
     pub(super) fn step(
         &mut self,
-        now: Moment,
+        (now, now_ms): (Moment, u64),
         capabilities: Capabilities,
         mint: &mut dyn Mint,
         told: &mut Vec<Told>,
@@ -170,7 +170,7 @@ impl Channel {
                     }
                 }
                 Some(Work::Event(_) | Work::Row { .. }) => {
-                    if let Some(step) = self.gather(now, capabilities, mint, told) {
+                    if let Some(step) = self.gather((now, now_ms), capabilities, mint, told) {
                         self.stage = Stage::InFlight;
                         return step;
                     }
@@ -376,7 +376,7 @@ impl Channel {
     /// Takes what may leave together from the front of the queue. `None`: nothing may.
     fn gather(
         &mut self,
-        now: Moment,
+        (now, now_ms): (Moment, u64),
         capabilities: Capabilities,
         mint: &mut dyn Mint,
         told: &mut Vec<Told>,
@@ -384,7 +384,7 @@ impl Channel {
         let expected_head = self.head;
         let (mut events, mut bytes, mut last_id) = (Vec::new(), 0, self.last_id);
         while events.len() < capabilities.run_events_max && bytes < capabilities.run_bytes_max {
-            let Some(admitted) = self.admit(now, told) else { break };
+            let Some(admitted) = self.admit((now, now_ms), told) else { break };
             let seq = Seq::new(expected_head.get() + events.len() as u64).next();
             match admitted {
                 Admitted::Later => break,
@@ -411,11 +411,11 @@ impl Channel {
     }
 
     /// Decides the work at the front. `None`: there is none that goes into a run.
-    fn admit(&mut self, now: Moment, told: &mut Vec<Told>) -> Option<Admitted> {
+    fn admit(&mut self, (now, now_ms): (Moment, u64), told: &mut Vec<Told>) -> Option<Admitted> {
         let Self { roster, keys, inflow, head, .. } = self;
         match self.waiting.front()? {
             Work::Event(submission) => {
-                let bar = Bar { roster, keys, inflow, head: *head, now };
+                let bar = Bar { roster, keys, inflow, head: *head, now, now_ms };
                 Some(admit::event(submission, bar, told))
             }
             Work::Row { row, .. } if row.owed.event().is_none() => None,

@@ -299,7 +299,7 @@ impl Home {
                 }
             }
             (RightsDelta::Removed(_), Ok(at)) => drop(self.memberships.remove(at)),
-            (RightsDelta::Removed(_), Err(_)) => {}
+            (RightsDelta::Removed(_), Err(_)) | (RightsDelta::Muted(..), _) => {}
         }
     }
 }

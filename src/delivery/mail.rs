@@ -147,6 +147,12 @@ pub enum ChangeKind {
     Remove(UserNo),
     /// Give a person a role.
     SetRole(UserNo, Role),
+    /// Let a person write nothing until this time of day, or again (0).
+    Mute(UserNo, u64),
+    /// Remove a person, and keep them out until this time of day (0: for ever).
+    Ban(UserNo, u64),
+    /// Let a person be added again.
+    LiftBan(UserNo),
 }
 
 /// A channel as the stores know it.
@@ -204,6 +210,15 @@ pub enum Refusal {
     /// The caller's fault: they are in the channel, but it or their role does not allow it.
     #[error("the caller's role in this channel does not allow it")]
     NotAllowed,
+    /// The caller's fault: they may write nothing for so long.
+    #[error("muted for {after:?} more")]
+    Muted {
+        /// Until then.
+        after: Duration,
+    },
+    /// The caller's fault: a person whom they want to add is kept out.
+    #[error("one of these people is kept out of this channel")]
+    Banned,
     /// The caller's fault: the key stands for another body.
     #[error("this key was used for another request")]
     KeyReused,

@@ -308,7 +308,8 @@ impl Owned {
         let Some(channel) = self.channels.get_mut(&number) else { return self.tell(post) };
         let now = self.tools.clock.now();
         let capabilities = self.tools.log.capabilities();
-        let step = channel.step(now, capabilities, &mut Minting(&self.tools), &mut self.told);
+        let times = (now, self.tools.clock.unix_ms());
+        let step = channel.step(times, capabilities, &mut Minting(&self.tools), &mut self.told);
         match step {
             Step::Wait => channel.rest(),
             Step::Append(run) => self.tools.log.append(run),
@@ -371,6 +372,13 @@ impl Owned {
                     ChangeKind::SetRole(user, role) => {
                         directory.set_role(&command, number, user, role, at)
                     }
+                    ChangeKind::Mute(user, until_ms) => {
+                        directory.mute_member(&command, number, user, until_ms, at)
+                    }
+                    ChangeKind::Ban(user, until_ms) => {
+                        directory.ban_member(&command, number, user, until_ms, at)
+                    }
+                    ChangeKind::LiftBan(user) => directory.lift_ban(&command, number, user),
                 };
                 done.map(Ok)
             };
@@ -441,6 +449,8 @@ pub fn refusal_of(error: &DirectoryError) -> Refusal {
         DirectoryError::Denied(denied) => Refusal::of_denied(*denied),
         DirectoryError::NoChannel | DirectoryError::NoUser(_) => Refusal::NotFound,
         DirectoryError::KeyReused => Refusal::KeyReused,
+        DirectoryError::Banned(_) => Refusal::Banned,
+        DirectoryError::TooManyBans { .. } => Refusal::Limit("people kept out of a channel"),
         DirectoryError::ChannelKeyTaken => Refusal::Limit("channels of one key"),
         DirectoryError::WithOneself => Refusal::Limit("a direct channel needs another person"),
         DirectoryError::TooManyMembers { .. } => Refusal::Limit("members of a channel"),

@@ -17,6 +17,8 @@ pub(super) struct Member {
     pub(super) role: Role,
     /// The first seq that they may see.
     pub(super) from: Seq,
+    /// They may not write until this time of day.
+    pub(super) muted_until_ms: u64,
 }
 
 /// See the module's text.
@@ -35,7 +37,10 @@ impl Default for Roster {
 impl Roster {
     /// As the directory has it.
     pub(super) fn read(kind: Kind, members: &[directory::Member]) -> Self {
-        let member = |it: &directory::Member| (it.user, Member { role: it.role, from: it.from });
+        let member = |it: &directory::Member| {
+            let directory::Member { user, role, from, muted_until_ms } = *it;
+            (user, Member { role, from, muted_until_ms })
+        };
         Self { kind, members: members.iter().map(member).collect() }
     }
 
@@ -55,6 +60,11 @@ impl Roster {
                 // see, which is asked for replies alone: what they answer is everybody's to see.
                 RightsDelta::RoleSet(user, role) => self.hold(user, role, Seq::ZERO.next()),
                 RightsDelta::Removed(user) => drop(self.members.remove(&user)),
+                RightsDelta::Muted(user, until_ms) => {
+                    if let Some(member) = self.members.get_mut(&user) {
+                        member.muted_until_ms = until_ms;
+                    }
+                }
             }
         }
     }
@@ -74,7 +84,11 @@ impl Roster {
                 Op::AddMembers(joining.role.unwrap_or(self.kind.default_role()))
             }
             ChangeKind::Remove(user) if Actor::User(*user) == change.by => Op::Leave,
-            ChangeKind::Remove(user) => Op::RemoveMember(self.role_of(*user)),
+            ChangeKind::Remove(user) | ChangeKind::Ban(user, _) => {
+                Op::RemoveMember(self.role_of(*user))
+            }
+            ChangeKind::Mute(user, _) => Op::Mute(self.role_of(*user).unwrap_or(Role::Reader)),
+            ChangeKind::LiftBan(_) => Op::Bans,
             // Who is no member at all, the directory finds out.
             ChangeKind::SetRole(user, role) => {
                 Op::SetRole(self.role_of(*user).unwrap_or(Role::Reader), *role)
@@ -88,7 +102,12 @@ impl Roster {
     }
 
     fn hold(&mut self, user: UserNo, role: Role, from: Seq) {
-        self.members.entry(user).or_insert(Member { role, from }).role = role;
+        let member = Member { role, from, muted_until_ms: 0 };
+        let held = self.members.entry(user).or_insert(member);
+        // A new role begins unmuted; the one that somebody had does not end a mute.
+        if held.role != role {
+            *held = Member { from: held.from, ..member };
+        }
     }
 
     /// What a person is here, as far as is known: of a broadcast, anybody might be a reader.

@@ -22,6 +22,12 @@ impl BodyHash {
         first.copy_from_slice(&hash.finish().as_ref()[..8]);
         Self(u64::from_be_bytes(first))
     }
+
+    /// Hashes a request whose fields are numbers.
+    pub fn of_numbers(kind: &str, fields: &[u64]) -> Self {
+        let fields: Vec<[u8; 8]> = fields.iter().map(|field| field.to_be_bytes()).collect();
+        Self::of(kind, &fields.iter().map(|field| &field[..]).collect::<Vec<_>>())
+    }
 }
 
 #[cfg(test)]

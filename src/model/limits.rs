@@ -27,6 +27,8 @@ pub const GROUP_MEMBERS_MAX: usize = 1_000;
 pub const BROADCAST_MEMBERS_MAX: usize = 1_000_000;
 /// Most people whom one command adds, when a channel is made (its maker not counted) or later.
 pub const MEMBERS_PER_COMMAND_MAX: usize = 100;
+/// Most people who are kept out of a channel.
+pub const BANS_PER_CHANNEL_MAX: usize = 10_000;
 /// Longest key of a channel, bytes of UTF-8.
 pub const CHANNEL_KEY_BYTES_MAX: usize = 128;
 /// Most entries of what a backend notes on a channel or a person.

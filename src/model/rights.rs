@@ -119,15 +119,20 @@ pub enum RightsDelta {
     Added(UserNo, Role, Sight),
     /// Reads up to the event's seq, and nothing after it.
     Removed(UserNo),
-    /// Reads as before, and holds this role from the event on.
+    /// Reads as before, and holds this role from the event on, unmuted.
     RoleSet(UserNo, Role),
+    /// Reads as before, and writes nothing until this time of day, milliseconds since 1970.
+    Muted(UserNo, u64),
 }
 
 impl RightsDelta {
     /// Whom it concerns.
     pub const fn user(self) -> UserNo {
         match self {
-            Self::Added(user, ..) | Self::Removed(user) | Self::RoleSet(user, _) => user,
+            Self::Added(user, ..)
+            | Self::Removed(user)
+            | Self::RoleSet(user, _)
+            | Self::Muted(user, _) => user,
         }
     }
 }
@@ -206,6 +211,10 @@ pub enum Op {
     /// Give another person, who holds the first role, the second one. To give one's own role of
     /// owner away is to take the one below it.
     SetRole(Role, Role),
+    /// Let another person, who holds this role, write nothing for a while, or again.
+    Mute(Role),
+    /// See who is kept out, and let somebody be added again. Keeping somebody out is removing them.
+    Bans,
     /// Remove oneself.
     Leave,
 }
@@ -256,8 +265,8 @@ pub const fn authorise(kind: Kind, who: Caller, op: Op) -> Result<(), Denied> {
             Kind::Direct | Kind::Group | Kind::Personal => true,
         },
         Op::AddMembers(given) => role.is_over(given),
-        Op::RemoveMember(Some(held)) => role.is_over(held),
-        Op::RemoveMember(None) => matches!(role, Role::Owner | Role::Moderator),
+        Op::RemoveMember(Some(held)) | Op::Mute(held) => role.is_over(held),
+        Op::RemoveMember(None) | Op::Bans => matches!(role, Role::Owner | Role::Moderator),
         Op::SetRole(held, Role::Owner) => matches!(role, Role::Owner) && role.is_over(held),
         Op::SetRole(held, given) => role.is_over(held) && role.is_over(given),
     };
@@ -290,8 +299,9 @@ mod tests {
 
     fn ops() -> Vec<Op> {
         let mut ops = vec![Op::Read, Op::Send, Op::ListMembers, Op::Leave, Op::RemoveMember(None)];
+        ops.push(Op::Bans);
         for held in Role::ALL {
-            ops.extend([Op::AddMembers(held), Op::RemoveMember(Some(held))]);
+            ops.extend([Op::AddMembers(held), Op::RemoveMember(Some(held)), Op::Mute(held)]);
             ops.extend(Role::ALL.map(|given| Op::SetRole(held, given)));
         }
         ops
@@ -303,10 +313,11 @@ mod tests {
         // Whoever leads decides who is in it, except over another who leads; moderators keep order
         // among the others.
         let over = |below: &[Role]| {
-            let mut ops = vec![Op::RemoveMember(None)];
+            let mut ops = vec![Op::RemoveMember(None), Op::Bans];
             for held in below {
-                ops.extend([Op::AddMembers(*held), Op::RemoveMember(Some(*held))]);
-                ops.extend(below.iter().map(|given| Op::SetRole(*held, *given)));
+                let held = *held;
+                ops.extend([Op::AddMembers(held), Op::RemoveMember(Some(held)), Op::Mute(held)]);
+                ops.extend(below.iter().map(|given| Op::SetRole(held, *given)));
             }
             ops
         };
@@ -326,7 +337,7 @@ mod tests {
                 [read, write, list, over(&[Moderator, Member, Reader]), give_away]
                     .concat()
                     .into_iter()
-                    .chain([Op::RemoveMember(Some(Owner))])
+                    .chain([Op::RemoveMember(Some(Owner)), Op::Mute(Owner)])
                     .collect()
             }
             (Kind::Group | Kind::Broadcast, Caller::In(Owner)) => {

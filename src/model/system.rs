@@ -5,7 +5,8 @@ use damso_proto::wire;
 use damso_proto::wire::EventKind;
 use damso_proto::wire::event::Content;
 use damso_proto::wire::system::{
-    ChannelAdded, ChannelRemoved, Created, MemberLeft, MemberRemoved, MembersAdded, RoleSet, What,
+    ChannelAdded, ChannelRemoved, Created, MemberLeft, MemberRemoved, MembersAdded, Muted, RoleSet,
+    What,
 };
 
 use crate::model::rights::Role;
@@ -23,8 +24,9 @@ pub fn members_added(by: UserNo, members: &[UserNo]) -> wire::Event {
 }
 
 /// A person was removed; the last event of the channel that they get.
-pub fn member_removed(by: UserNo, member: UserNo) -> wire::Event {
-    let what = MemberRemoved { by: by.get(), member: member.get() };
+/// `banned`: and is kept out.
+pub fn member_removed(by: UserNo, member: UserNo, banned: bool) -> wire::Event {
+    let what = MemberRemoved { by: by.get(), member: member.get(), banned };
     event(EventKind::System, by, What::MemberRemoved(what))
 }
 
@@ -35,13 +37,22 @@ pub fn member_left(member: UserNo) -> wire::Event {
 
 /// A person was given a role: in their own log, in a channel whose log does not tell it.
 pub fn role_set(by: UserNo, member: UserNo, role: Role, own: Option<ChannelNo>) -> wire::Event {
-    let (kind, channel) = match own {
-        None => (EventKind::System, 0),
-        Some(channel) => (EventKind::Personal, channel.get()),
-    };
+    let (kind, channel) = place_of(own);
     let (who, member, role) = (by.get(), member.get(), role.to_wire().into());
     let sender = if own.is_none() { by } else { UserNo::default() };
     event(kind, sender, What::RoleSet(RoleSet { by: who, member, role, channel }))
+}
+
+/// A person may write nothing until a time: told where a role is told.
+pub fn muted(by: UserNo, member: UserNo, until_ms: u64, own: Option<ChannelNo>) -> wire::Event {
+    let (kind, channel) = place_of(own);
+    let (who, member) = (by.get(), member.get());
+    let sender = if own.is_none() { by } else { UserNo::default() };
+    event(kind, sender, What::Muted(Muted { by: who, member, until_ms, channel }))
+}
+
+fn place_of(own: Option<ChannelNo>) -> (EventKind, u64) {
+    own.map_or((EventKind::System, 0), |channel| (EventKind::Personal, channel.get()))
 }
 
 /// In a person's own log: they are in `channel`, which had come up to `head` then, and see it from

@@ -110,6 +110,7 @@ pub(super) fn info(row: &Membership, head: &Head) -> wire::ChannelInfo {
         members,
         key: key.map(|key| key.as_str().to_owned()).unwrap_or_default(),
         custom: custom.into_entries(),
+        muted_until_ms: row.muted_until_ms,
     }
 }
 

@@ -1,4 +1,4 @@
-//! Members of a channel: add, remove, give a role, leave, list. All idempotent.
+//! Members of a channel: add, remove, give a role, mute, keep out, leave. All idempotent.
 
 use damso_proto::id::{ChannelNo, UserNo};
 use damso_proto::wire;
@@ -12,7 +12,6 @@ use crate::delivery::{self, Answer, Change, ChangeKind, Work};
 use crate::model::body::BodyHash;
 use crate::model::deadline::Deadline;
 use crate::model::draft::{Invalid, MembersDraft};
-use crate::model::limits;
 use crate::model::rights::{self, Op, Role};
 use crate::store::directory::Joining;
 
@@ -56,8 +55,7 @@ pub(super) async fn remove(
         // One leaves, or stays.
         return Err(delivery::Refusal::NotAllowed.into());
     }
-    let fields: [&[u8]; 2] = [&ask.channel.to_be_bytes(), &ask.user.to_be_bytes()];
-    let body = BodyHash::of("remove_member", &fields);
+    let body = BodyHash::of_numbers("remove_member", &[ask.channel, ask.user]);
     change(actor, from, channel, ChangeKind::Remove(user), body, floors).await
 }
 
@@ -75,9 +73,8 @@ pub(super) async fn set_role(
     let role = Role::from_wire(ask.role).ok_or(Invalid::Value { field: "role" })?;
     // As above: what they are now is known to the owner alone.
     floors.may(actor, channel, Op::SetRole(Role::Reader, role))?;
-    let fields: [&[u8]; 3] =
-        [&ask.channel.to_be_bytes(), &ask.user.to_be_bytes(), &ask.role.to_be_bytes()];
-    let body = BodyHash::of("set_role", &fields);
+    let number = u64::try_from(ask.role).map_err(|_| Invalid::Value { field: "role" })?;
+    let body = BodyHash::of_numbers("set_role", &[ask.channel, ask.user, number]);
     let what = ChangeKind::SetRole(UserNo::new(ask.user), role);
     change(actor, from, channel, what, body, floors).await
 }
@@ -94,7 +91,7 @@ pub(super) async fn leave(
     floors: &Floors,
 ) -> Result<wire::Done, Refusal> {
     let channel = ChannelNo::new(ask.channel);
-    let body = BodyHash::of("leave_channel", &[&ask.channel.to_be_bytes()]);
+    let body = BodyHash::of_numbers("leave_channel", &[ask.channel]);
     if let Err(refusal) = floors.may(actor, channel, Op::Leave) {
         let key = key::check(actor.user, from.key, body, floors.clock.unix_ms())?;
         let (directory, command) = (floors.directory.clone(), command_of(key, floors));
@@ -105,35 +102,55 @@ pub(super) async fn leave(
     change(actor, from, channel, ChangeKind::Remove(actor.user), body, floors).await
 }
 
-/// A page of members by rising number.
+/// Lets a member write nothing until a time of day, or again.
 ///
 /// # Errors
-/// [`crate::delivery::Refusal::NotFound`] where the channel is absent or not the caller's;
-/// [`crate::delivery::Refusal::NotAllowed`] where their role does not allow it.
-pub(super) async fn list(
+/// As [`add`].
+pub(super) async fn mute(
     actor: Actor,
-    ask: wire::ListMembers,
-    deadline: Deadline,
+    from: Envelope,
+    ask: wire::MuteMember,
     floors: &Floors,
-) -> Result<wire::MemberList, Refusal> {
-    let channel = ChannelNo::new(ask.channel);
-    floors.may(actor, channel, Op::ListMembers)?;
-    let limit = usize::try_from(ask.limit).unwrap_or(usize::MAX);
-    let max = limits::MEMBERS_PER_PAGE_MAX;
-    let limit = if limit == 0 { max } else { limit.min(max) };
-    let (directory, after) = (floors.directory.clone(), UserNo::new(ask.after));
-    let mut found = floors
-        .behind_door(deadline, move || directory.members(channel, after, limit + 1))
-        .await??;
-    floors.may(actor, channel, Op::ListMembers)?;
-    let end = found.len() <= limit;
-    found.truncate(limit);
-    let members = found.into_iter().map(|(member, uid)| wire::Member {
-        user: member.user.get(),
-        role: member.role.to_wire().into(),
-        uid: uid.as_str().to_owned(),
-    });
-    Ok(wire::MemberList { members: members.collect(), end })
+) -> Result<wire::Done, Refusal> {
+    let wire::MuteMember { channel, user, until_ms } = ask;
+    floors.may(actor, ChannelNo::new(channel), Op::Mute(Role::Reader))?;
+    let body = BodyHash::of_numbers("mute_member", &[channel, user, until_ms]);
+    let what = ChangeKind::Mute(UserNo::new(user), until_ms);
+    change(actor, from, ChannelNo::new(channel), what, body, floors).await
+}
+
+/// Removes a person and keeps them out. After the answer nothing newer reaches them.
+///
+/// # Errors
+/// As [`add`].
+pub(super) async fn ban(
+    actor: Actor,
+    from: Envelope,
+    ask: wire::BanMember,
+    floors: &Floors,
+) -> Result<wire::Done, Refusal> {
+    let wire::BanMember { channel, user, until_ms } = ask;
+    floors.may(actor, ChannelNo::new(channel), Op::RemoveMember(None))?;
+    let body = BodyHash::of_numbers("ban_member", &[channel, user, until_ms]);
+    let what = ChangeKind::Ban(UserNo::new(user), until_ms);
+    change(actor, from, ChannelNo::new(channel), what, body, floors).await
+}
+
+/// Lets a person be added again.
+///
+/// # Errors
+/// As [`add`].
+pub(super) async fn lift_ban(
+    actor: Actor,
+    from: Envelope,
+    ask: wire::LiftBan,
+    floors: &Floors,
+) -> Result<wire::Done, Refusal> {
+    let wire::LiftBan { channel, user } = ask;
+    floors.may(actor, ChannelNo::new(channel), Op::Bans)?;
+    let body = BodyHash::of_numbers("lift_ban", &[channel, user]);
+    let what = ChangeKind::LiftBan(UserNo::new(user));
+    change(actor, from, ChannelNo::new(channel), what, body, floors).await
 }
 
 async fn change(

@@ -11,7 +11,8 @@ mod envelope; // what stands beside every request
 mod floors; //   what handlers stand on
 mod history; //  pages of a channel's past
 mod key; //      idempotency keys and body hashes
-mod members; //  add, remove, leave, list
+mod lists; //    who is in a channel, and who is kept out
+mod members; //  add, remove, mute, keep out, leave
 mod outcome; //  what became of earlier sends
 mod people; //   numbers and uids
 mod refusal; //  why not

@@ -8,7 +8,7 @@ use super::budgets::Purse;
 use super::envelope::Envelope;
 use super::floors::{Actor, Floors};
 use super::refusal::Refusal;
-use super::{channels, history, members, outcome, people};
+use super::{channels, history, lists, members, outcome, people};
 #[cfg(doc)]
 use crate::model::limits;
 
@@ -52,10 +52,13 @@ pub const fn row(asked: &Asked) -> Option<Row> {
         Asked::CreateChannel(_) => ("create_channel", true, 20),
         Asked::OpenDirect(_) => ("open_direct", true, 10),
         Asked::ListChannels(_) => ("list_channels", false, 4),
-        // As many people as the one before may name, and each hears of it.
-        Asked::AddMembers(_) => ("add_members", true, 20),
+        Asked::AddMembers(_) => ("add_members", true, 10),
         Asked::RemoveMember(_) => ("remove_member", true, 10),
         Asked::SetRole(_) => ("set_role", true, 10),
+        Asked::MuteMember(_) => ("mute_member", true, 10),
+        Asked::BanMember(_) => ("ban_member", true, 10),
+        Asked::LiftBan(_) => ("lift_ban", true, 10),
+        Asked::ListBans(_) => ("list_bans", false, 4),
         Asked::LeaveChannel(_) => ("leave_channel", true, 10),
         Asked::ListMembers(_) => ("list_members", false, 4),
         Asked::FindPeople(_) => ("find_people", false, 2),
@@ -100,9 +103,13 @@ pub async fn handle(
         Asked::AddMembers(ask) => Reply::Done(members::add(actor, from, ask, floors).await?),
         Asked::RemoveMember(ask) => Reply::Done(members::remove(actor, from, ask, floors).await?),
         Asked::SetRole(ask) => Reply::Done(members::set_role(actor, from, ask, floors).await?),
+        Asked::MuteMember(ask) => Reply::Done(members::mute(actor, from, ask, floors).await?),
+        Asked::BanMember(ask) => Reply::Done(members::ban(actor, from, ask, floors).await?),
+        Asked::LiftBan(ask) => Reply::Done(members::lift_ban(actor, from, ask, floors).await?),
+        Asked::ListBans(ask) => Reply::BanList(lists::bans(actor, ask, deadline, floors).await?),
         Asked::LeaveChannel(ask) => Reply::Done(members::leave(actor, from, ask, floors).await?),
         Asked::ListMembers(ask) => {
-            Reply::MemberList(members::list(actor, ask, deadline, floors).await?)
+            Reply::MemberList(lists::members(actor, ask, deadline, floors).await?)
         }
         Asked::FindPeople(ask) => Reply::People(people::find(ask, deadline, floors).await?),
         Asked::Send(_)

@@ -110,6 +110,8 @@ impl Metrics {
         let reason = match refusal {
             delivery::Refusal::NotFound => "not_found",
             delivery::Refusal::NotAllowed => "not_allowed",
+            delivery::Refusal::Muted { .. } => "muted",
+            delivery::Refusal::Banned => "banned",
             delivery::Refusal::KeyReused => "key_reused",
             delivery::Refusal::Invalid(_) => "invalid",
             delivery::Refusal::Limit(_) => "limit",

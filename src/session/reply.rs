@@ -68,6 +68,8 @@ pub(super) fn delivered(refusal: &delivery::Refusal) -> Kind {
     let (code, field, after) = match refusal {
         delivery::Refusal::NotFound => (Code::NotFound, "", Duration::ZERO),
         delivery::Refusal::NotAllowed => (Code::NotAllowed, "", Duration::ZERO),
+        delivery::Refusal::Muted { after } => (Code::Muted, "", *after),
+        delivery::Refusal::Banned => (Code::Banned, "uids", Duration::ZERO),
         delivery::Refusal::KeyReused => (Code::KeyReused, "", Duration::ZERO),
         delivery::Refusal::Invalid(invalid) => (code_of(*invalid), invalid.field(), Duration::ZERO),
         delivery::Refusal::Limit(_) => (Code::LimitReached, "", Duration::ZERO),

@@ -9,20 +9,20 @@ use damso_proto::wire::system::{ChannelAdded, ChannelRemoved, RoleSet, What};
 use damso_proto::wire::{self, ChannelKind, Role};
 
 use super::raw::{Raw, text};
-use super::server::Local;
+use super::server::{Local, UNBOUND};
 
 /// People to fill a broadcast with.
 const READERS: usize = 350;
 
-struct Person {
+pub(crate) struct Person {
     raw: Raw,
-    number: UserNo,
+    pub(crate) number: UserNo,
     /// Every event that has come.
     heard: Vec<wire::Event>,
 }
 
 impl Person {
-    fn log_in(server: &Local, uid: &str) -> Self {
+    pub(crate) fn log_in(server: &Local, uid: &str) -> Self {
         let (raw, said) = Raw::log_in(&server.string(uid), uid, Default::default());
         let Some(Said::Welcome(welcome)) = said.first() else { panic!("Welcome comes first") };
         let number = UserNo::new(welcome.user);
@@ -33,28 +33,28 @@ impl Person {
         Self { raw, number, heard: heard.collect() }
     }
 
-    fn ask(&mut self, ask: Ask) -> Said {
+    pub(crate) fn ask(&mut self, ask: Ask) -> Said {
         let (said, events) = self.raw.ask(ask);
         self.heard.extend(events);
         said
     }
 
     /// Asks for what must be answered with Done; its seq.
-    fn done(&mut self, ask: Ask) -> u64 {
+    pub(crate) fn done(&mut self, ask: Ask) -> u64 {
         match self.ask(ask) {
             Said::Done(done) => done.seq,
             other => panic!("expected Done, heard {other:?}"),
         }
     }
 
-    fn send(&mut self, channel: u64, words: &str) -> u64 {
+    pub(crate) fn send(&mut self, channel: u64, words: &str) -> u64 {
         match self.ask(text(channel, words)) {
             Said::Ack(ack) => ack.seq,
             other => panic!("expected Ack, heard {other:?}"),
         }
     }
 
-    fn refused(&mut self, ask: Ask) -> Code {
+    pub(crate) fn refused(&mut self, ask: Ask) -> Code {
         match self.ask(ask) {
             Said::Refusal(refusal) => Code::from_number(refusal.code).expect("a known code"),
             other => panic!("expected a refusal, heard {other:?}"),
@@ -62,20 +62,20 @@ impl Person {
     }
 
     /// Waits for this event; the seqs of its channel up to it.
-    fn hears(&mut self, channel: u64, seq: u64) -> Vec<u64> {
+    pub(crate) fn hears(&mut self, channel: u64, seq: u64) -> Vec<u64> {
         while !self.heard.iter().any(|event| (event.channel, event.seq) == (channel, seq)) {
             self.heard.push(self.raw.event());
         }
         self.seqs(channel)
     }
 
-    fn seqs(&self, channel: u64) -> Vec<u64> {
+    pub(crate) fn seqs(&self, channel: u64) -> Vec<u64> {
         let of_it = self.heard.iter().filter(|event| event.channel == channel);
         of_it.map(|event| event.seq).collect()
     }
 
     /// Everything that was on its way has come.
-    fn fence(&mut self) {
+    pub(crate) fn fence(&mut self) {
         for frame in self.raw.fence().expect("they are connected") {
             if let Some(Said::Event(event)) = frame.kind {
                 self.heard.push(event);
@@ -84,7 +84,7 @@ impl Person {
     }
 
     /// What their own log has told.
-    fn told(&mut self) -> Vec<What> {
+    pub(crate) fn told(&mut self) -> Vec<What> {
         self.fence();
         let own = ChannelNo::self_of(self.number).get();
         let of_it = self.heard.iter().filter(|event| event.channel == own);
@@ -95,7 +95,7 @@ impl Person {
         whats.collect()
     }
 
-    fn info(&mut self, channel: u64) -> wire::ChannelInfo {
+    pub(crate) fn info(&mut self, channel: u64) -> wire::ChannelInfo {
         let list = wire::ListChannels { after: channel - 1, limit: 1 };
         let Said::ChannelList(mut list) = self.ask(Ask::ListChannels(list)) else {
             panic!("a list")
@@ -105,15 +105,20 @@ impl Person {
 }
 
 fn broadcast(owner: &mut Person, uids: &[&str]) -> u64 {
+    make(owner, ChannelKind::Broadcast, uids)
+}
+
+/// A channel of these people.
+pub(crate) fn make(owner: &mut Person, kind: ChannelKind, uids: &[&str]) -> u64 {
     let uids = uids.iter().map(|uid| (*uid).to_owned()).collect();
-    let (name, kind) = ("news".to_owned(), ChannelKind::Broadcast.into());
+    let (name, kind) = ("news".to_owned(), kind.into());
     match owner.ask(Ask::CreateChannel(wire::CreateChannel { name, uids, kind })) {
         Said::Channel(info) => info.channel,
         other => panic!("expected a channel, heard {other:?}"),
     }
 }
 
-fn add(channel: u64, uid: &str, history: bool) -> Ask {
+pub(crate) fn add(channel: u64, uid: &str, history: bool) -> Ask {
     let uids = vec![uid.to_owned()];
     Ask::AddMembers(wire::AddMembers { channel, uids, history, ..Default::default() })
 }
@@ -130,13 +135,13 @@ fn page(channel: u64) -> Ask {
     Ask::ReadHistory(wire::ReadHistory { channel, ..Default::default() })
 }
 
-fn list(channel: u64) -> Ask {
+pub(crate) fn list(channel: u64) -> Ask {
     Ask::ListMembers(wire::ListMembers { channel, ..Default::default() })
 }
 
 #[test]
 fn readers_read_and_only_those_who_may_write_do() {
-    let server = Local::start(&["--shards", "2"]);
+    let server = Local::start(&UNBOUND);
     let mut alice = Person::log_in(&server, "alice");
     let [mut bob, mut carol, mut stranger] =
         ["bob", "carol", "stranger"].map(|uid| Person::log_in(&server, uid));
@@ -187,7 +192,7 @@ fn readers_read_and_only_those_who_may_write_do() {
 
 #[test]
 fn the_past_is_shown_to_those_who_are_added_with_it() {
-    let server = Local::start(&["--shards", "2"]);
+    let server = Local::start(&UNBOUND);
     let mut alice = Person::log_in(&server, "alice");
     let [mut bob, mut carol] = ["bob", "carol"].map(|uid| Person::log_in(&server, uid));
     let news = broadcast(&mut alice, &[]);
@@ -224,7 +229,7 @@ fn the_past_is_shown_to_those_who_are_added_with_it() {
 
 #[test]
 fn many_are_added_a_hundred_at_a_time_and_nobody_hears_of_the_others() {
-    let server = Local::start(&["--shards", "2"]);
+    let server = Local::start(&UNBOUND);
     let mut alice = Person::log_in(&server, "alice");
     let news = broadcast(&mut alice, &[]);
     let uids: Vec<String> = (0..READERS).map(|n| format!("reader-{n}")).collect();

@@ -18,6 +18,7 @@ mod farewell; // the last frame is always read
 mod hostile; // frames that a client may not send
 mod layers; //  who may import whom
 mod lifecycle; // the binary from its start to its end
+mod moderation; // who is muted or kept out
 mod overload; // ten times more than can be done
 mod people; //  who is who, who talks to whom
 mod process; // a server to test as a process of its own

@@ -67,6 +67,10 @@ fn about(channel: u64, user: UserNo) -> Vec<(&'static str, Ask)> {
         ),
         ("RemoveMember", Ask::RemoveMember(wire::RemoveMember { channel, user })),
         ("SetRole", Ask::SetRole(wire::SetRole { channel, user, role: 4 })),
+        ("MuteMember", Ask::MuteMember(wire::MuteMember { channel, user, until_ms: 1 })),
+        ("BanMember", Ask::BanMember(wire::BanMember { channel, user, until_ms: 1 })),
+        ("LiftBan", Ask::LiftBan(wire::LiftBan { channel, user })),
+        ("ListBans", Ask::ListBans(wire::ListBans { channel, ..Default::default() })),
         ("LeaveChannel", Ask::LeaveChannel(wire::LeaveChannel { channel })),
         ("ListMembers", Ask::ListMembers(wire::ListMembers { channel, ..Default::default() })),
     ]
@@ -101,7 +105,8 @@ fn what_is_forbidden_looks_exactly_like_what_is_not_there() {
 fn a_member_may_not_do_what_is_the_owners() {
     let scene = Scene::new();
     let (mut bob, _) = Raw::log_in(&scene.server.string("bob"), "b", Default::default());
-    let owner_only = ["AddMembers", "RemoveMember", "SetRole"];
+    let owner_only =
+        ["AddMembers", "RemoveMember", "SetRole", "MuteMember", "BanMember", "LiftBan", "ListBans"];
     let asks = about(scene.group, scene.alice_no);
     for (what, ask) in asks.into_iter().filter(|(what, _)| owner_only.contains(what)) {
         let refusal = bob.refusal(ask);
@@ -179,7 +184,7 @@ fn what_changes_something_needs_a_key_of_this_week() {
     let group =
         wire::CreateChannel { name: "mine".to_owned(), uids: Vec::new(), ..Default::default() };
     let mut asks = about(scene.group, scene.mallory_no);
-    asks.retain(|(what, _)| !matches!(*what, "ReadHistory" | "ListMembers"));
+    asks.retain(|(what, _)| !matches!(*what, "ReadHistory" | "ListMembers" | "ListBans"));
     asks.push(("CreateChannel", Ask::CreateChannel(group)));
     asks.push(("OpenDirect", Ask::OpenDirect(wire::OpenDirect { uid })));
     let aged = |ms: u64| Bytes::copy_from_slice(Key::new(ms, [9; 10]).as_bytes());

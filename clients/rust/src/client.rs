@@ -13,7 +13,7 @@ use tokio::sync::{oneshot, watch};
 use crate::driver::Driver;
 use crate::error::{ConnectError, Error};
 use crate::event::{
-    self, Admission, Channel, Draft, History, Member, Person, Position, Role, Update,
+    self, Admission, Ban, Channel, Draft, History, Member, Person, Position, Role, Update,
 };
 use crate::platform::{Native, Platform};
 use crate::shared::{Shared, Stored};
@@ -370,6 +370,70 @@ impl Client {
     pub async fn remove_member(&self, channel: ChannelNo, user: UserNo) -> Result<Seq, Error> {
         let remove = wire::RemoveMember { channel: channel.get(), user: user.get() };
         self.done(Kind::RemoveMember(remove)).await
+    }
+
+    /// Lets a member of a channel that this person leads write nothing until a time, milliseconds
+    /// since 1970, or again (0). The channel's last event as it took effect; 0: it was so already.
+    ///
+    /// # Errors
+    /// [`Error`]; asking again is safe.
+    pub async fn mute(
+        &self,
+        channel: ChannelNo,
+        user: UserNo,
+        until_ms: u64,
+    ) -> Result<Seq, Error> {
+        let (channel, user) = (channel.get(), user.get());
+        self.done(Kind::MuteMember(wire::MuteMember { channel, user, until_ms })).await
+    }
+
+    /// Removes a person from a channel that this person leads, and keeps them out until a time,
+    /// milliseconds since 1970, or for ever (`None`). Nothing newer than the returned seq reaches
+    /// them; 0: they were not in it.
+    ///
+    /// # Errors
+    /// [`Error`]; asking again is safe.
+    pub async fn ban(
+        &self,
+        channel: ChannelNo,
+        user: UserNo,
+        until_ms: Option<u64>,
+    ) -> Result<Seq, Error> {
+        let (channel, user) = (channel.get(), user.get());
+        let until_ms = until_ms.unwrap_or_default();
+        self.done(Kind::BanMember(wire::BanMember { channel, user, until_ms })).await
+    }
+
+    /// Lets a person be added again to a channel that this person leads.
+    ///
+    /// # Errors
+    /// [`Error`]; asking again is safe.
+    pub async fn lift_ban(&self, channel: ChannelNo, user: UserNo) -> Result<(), Error> {
+        let (channel, user) = (channel.get(), user.get());
+        self.done(Kind::LiftBan(wire::LiftBan { channel, user })).await.map(drop)
+    }
+
+    /// Who is kept out of a channel that this person leads, by rising number.
+    ///
+    /// # Errors
+    /// [`Error`]; asking again is safe.
+    pub async fn bans(&self, channel: ChannelNo) -> Result<Vec<Ban>, Error> {
+        let mut all: Vec<Ban> = Vec::new();
+        for _ in 0..LIST_PAGES_MAX {
+            let after = all.last().map_or(0, |ban| ban.user.get());
+            let ask = wire::ListBans { channel: channel.get(), after, limit: 0 };
+            match self.ask(Kind::ListBans(ask)).await? {
+                Answer::Bans(list) => {
+                    let last = list.end || list.bans.is_empty();
+                    all.extend(event::bans(list.bans));
+                    if last {
+                        return Ok(all);
+                    }
+                }
+                _ => return Err(Error::Nonsense),
+            }
+        }
+        Err(Error::Nonsense)
     }
 
     /// Leaves a group or a broadcast.

@@ -97,6 +97,8 @@ pub enum System {
         by: UserNo,
         /// Who.
         member: UserNo,
+        /// And is kept out.
+        banned: bool,
     },
     /// Someone left.
     MemberLeft {
@@ -116,6 +118,17 @@ pub enum System {
         channel: ChannelNo,
         /// The last seq that this person sees.
         to: Seq,
+    },
+    /// Someone may write nothing for a while, or again.
+    Muted {
+        /// By whom.
+        by: UserNo,
+        /// Who.
+        member: UserNo,
+        /// Until then, milliseconds since 1970; 0: they may again.
+        until_ms: u64,
+        /// In one's own log: the broadcast in which it holds.
+        channel: Option<ChannelNo>,
     },
     /// Someone was given a role.
     RoleSet {
@@ -264,6 +277,19 @@ pub struct Channel {
     pub key: Option<String>,
     /// What the backend noted on it.
     pub custom: BTreeMap<String, String>,
+    /// This person may not write until then, milliseconds since 1970.
+    pub muted_until_ms: u64,
+}
+
+/// A person who is kept out of a channel.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Ban {
+    /// Their number.
+    pub user: UserNo,
+    /// Who they are.
+    pub uid: Uid,
+    /// Until then, milliseconds since 1970. `None`: for ever.
+    pub until_ms: Option<u64>,
 }
 
 /// A member of a channel.
@@ -275,6 +301,8 @@ pub struct Member {
     pub uid: Uid,
     /// What they may do there.
     pub role: Role,
+    /// They may not write until then, milliseconds since 1970.
+    pub muted_until_ms: u64,
 }
 
 /// A person.
@@ -367,7 +395,8 @@ impl From<wire::system::What> for System {
                 Self::MembersAdded { by: UserNo::new(it.by), members: people(it.members) }
             }
             What::MemberRemoved(it) => {
-                Self::MemberRemoved { by: UserNo::new(it.by), member: UserNo::new(it.member) }
+                let (by, member) = (UserNo::new(it.by), UserNo::new(it.member));
+                Self::MemberRemoved { by, member, banned: it.banned }
             }
             What::MemberLeft(it) => Self::MemberLeft { member: UserNo::new(it.member) },
             What::ChannelAdded(it) => {
@@ -376,6 +405,12 @@ impl From<wire::system::What> for System {
             What::ChannelRemoved(it) => {
                 Self::ChannelRemoved { channel: ChannelNo::new(it.channel), to: Seq::new(it.to) }
             }
+            What::Muted(it) => Self::Muted {
+                by: UserNo::new(it.by),
+                member: UserNo::new(it.member),
+                until_ms: it.until_ms,
+                channel: (it.channel != 0).then(|| ChannelNo::new(it.channel)),
+            },
             What::RoleSet(it) => Self::RoleSet {
                 by: UserNo::new(it.by),
                 member: UserNo::new(it.member),
@@ -404,6 +439,7 @@ impl From<wire::ChannelInfo> for Channel {
             members: info.members,
             key: Some(info.key).filter(|key| !key.is_empty()),
             custom: info.custom,
+            muted_until_ms: info.muted_until_ms,
         }
     }
 }
@@ -424,7 +460,16 @@ impl From<wire::Page> for History {
 pub(crate) fn members(list: Vec<wire::Member>) -> impl Iterator<Item = Member> {
     list.into_iter().filter_map(|member| {
         let role = Role::from_wire(member.role());
-        Some(Member { user: UserNo::new(member.user), uid: Uid::parse(&member.uid)?, role })
+        let (user, uid) = (UserNo::new(member.user), Uid::parse(&member.uid)?);
+        Some(Member { user, uid, role, muted_until_ms: member.muted_until_ms })
+    })
+}
+
+/// Those of them with a uid that is one; a server sends no others.
+pub(crate) fn bans(list: Vec<wire::Ban>) -> impl Iterator<Item = Ban> {
+    list.into_iter().filter_map(|ban| {
+        let (user, uid) = (UserNo::new(ban.user), Uid::parse(&ban.uid)?);
+        Some(Ban { user, uid, until_ms: (ban.until_ms != 0).then_some(ban.until_ms) })
     })
 }
 

@@ -42,7 +42,7 @@ pub use damso_proto::client::{Cursor, Snapshot, Unsent};
 pub use damso_proto::id::{ChannelNo, Epoch, Key, MessageId, Seq, Uid, UserNo};
 pub use error::{ConnectError, Error, Fault};
 pub use event::{
-    Admission, Channel, ChannelKind, Content, Draft, Event, History, Member, Person, Position,
+    Admission, Ban, Channel, ChannelKind, Content, Draft, Event, History, Member, Person, Position,
     Role, System, Update,
 };
 pub use platform::{Connecting, Platform, Stream};

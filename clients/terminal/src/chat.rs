@@ -1,7 +1,7 @@
 //! A person at the chat: their channels, what they ask for, what comes in.
 
 use std::collections::VecDeque;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use damso_client::{
     Admission, Channel, ChannelKind, ChannelNo, Client, Content, Draft, Error, Event, Position,
@@ -108,6 +108,15 @@ impl Chat {
             Command::Add(uid) => self.add(&uid).await,
             Command::Remove(uid) => self.remove(&uid).await,
             Command::Role { uid, role } => self.set_role(&uid, role).await,
+            Command::Mute { uid, minutes } => self.mute(&uid, minutes).await,
+            Command::Ban(uid) => {
+                let (channel, user) = (self.here()?, self.who(&uid).await?);
+                self.client.ban(channel, user, None).await.map_err(told).map(drop)
+            }
+            Command::Unban(uid) => {
+                let (channel, user) = (self.here()?, self.who(&uid).await?);
+                self.client.lift_ban(channel, user).await.map_err(told)
+            }
             Command::Leave => self.leave().await,
             Command::Members => self.members().await,
             Command::History(rows) => self.history(rows).await,
@@ -227,6 +236,17 @@ impl Chat {
         let user = self.who(uid).await?;
         let seq = self.client.set_role(channel, user, role).await.map_err(told)?;
         self.done(seq, "they are that already");
+        Ok(())
+    }
+
+    async fn mute(&mut self, uid: &Uid, minutes: u32) -> Result<(), String> {
+        let (channel, user) = (self.here()?, self.who(uid).await?);
+        let until_ms = match minutes {
+            0 => 0,
+            minutes => now_ms() + u64::from(minutes) * 60_000,
+        };
+        let seq = self.client.mute(channel, user, until_ms).await.map_err(told)?;
+        self.done(seq, "it is so already");
         Ok(())
     }
 
@@ -428,6 +448,12 @@ pub(crate) fn state_text(state: &State) -> String {
             damso_client::SignedOut::ByApp => "closed".into(),
         },
     }
+}
+
+/// The time of day, milliseconds since 1970.
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// An error in words of its own, never the server's control characters.

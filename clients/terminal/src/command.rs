@@ -33,6 +33,13 @@ pub(crate) enum Command {
         uid: Uid,
         role: Role,
     },
+    /// For so many minutes; 0: not any more.
+    Mute {
+        uid: Uid,
+        minutes: u32,
+    },
+    Ban(Uid),
+    Unban(Uid),
     Leave,
     Members,
     History(u32),
@@ -54,6 +61,8 @@ text                   send it to the current channel (//text sends /text)
 /add UID               let someone into this channel (owners, moderators)
 /remove UID            put someone out of this channel (owners, moderators)
 /role UID ROLE         make someone owner, moderator, member or reader
+/mute UID MINUTES      let someone write nothing for so long; 0 lets them again
+/ban UID               put someone out and keep them out; /unban UID ends that
 /leave                 leave this channel
 /state                 how the connection stands
 /quit                  end, once everything is sent";
@@ -102,6 +111,15 @@ impl Command {
                 Ok(Self::Role { uid: parse_uid(uid)?, role })
             }
             ("role", _) => Err("/role UID ROLE"),
+            ("mute", [uid, minutes]) => {
+                let minutes = minutes.parse().map_err(|_| "/mute UID MINUTES, a whole number")?;
+                Ok(Self::Mute { uid: parse_uid(uid)?, minutes })
+            }
+            ("mute", _) => Err("/mute UID MINUTES"),
+            ("ban", [uid]) => Ok(Self::Ban(parse_uid(uid)?)),
+            ("ban", _) => Err("/ban UID"),
+            ("unban", [uid]) => Ok(Self::Unban(parse_uid(uid)?)),
+            ("unban", _) => Err("/unban UID"),
             ("leave", []) => Ok(Self::Leave),
             ("members", []) => Ok(Self::Members),
             ("history", []) => Ok(Self::History(HISTORY_ROWS)),
@@ -161,6 +179,9 @@ mod tests {
             ("/remove bob", Ok(Command::Remove(uid("bob")))),
             ("/broadcast news", Ok(Command::Broadcast { name: "news".into(), uids: vec![] })),
             ("/role bob reader", Ok(Command::Role { uid: uid("bob"), role: Role::Reader })),
+            ("/mute bob 10", Ok(Command::Mute { uid: uid("bob"), minutes: 10 })),
+            ("/ban bob", Ok(Command::Ban(uid("bob")))),
+            ("/unban bob", Ok(Command::Unban(uid("bob")))),
             ("/quit", Ok(Command::Quit)),
         ];
         for (line, expected) in cases {
@@ -189,7 +210,7 @@ mod tests {
         let commands = HELP.lines().filter_map(|line| line.split_whitespace().next());
         for command in commands.filter(|word| word.starts_with('/')) {
             let takes = |rest| Command::parse(&format!("{command}{rest}")).is_ok();
-            assert!(["", " 1", " 1 reader"].into_iter().any(takes), "{command}");
+            assert!(["", " 1", " 1 1", " 1 reader"].into_iter().any(takes), "{command}");
         }
     }
 }

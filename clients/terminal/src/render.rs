@@ -97,8 +97,16 @@ fn system_text(system: &System, names: &impl Names) -> Option<String> {
         System::MembersAdded { by, members } => {
             Some(format!("{} added {}", names.of(*by), names.list(members)))
         }
-        System::MemberRemoved { by, member } => {
-            Some(format!("{} removed {}", names.of(*by), names.of(*member)))
+        System::MemberRemoved { by, member, banned } => {
+            let what = if *banned { "banned" } else { "removed" };
+            Some(format!("{} {what} {}", names.of(*by), names.of(*member)))
+        }
+        System::Muted { by, member, until_ms, .. } => {
+            let (by, member) = (names.of(*by), names.of(*member));
+            Some(match until_ms {
+                0 => format!("{by} let {member} write again"),
+                until_ms => format!("{by} muted {member} until {}", time(*until_ms)),
+            })
         }
         System::MemberLeft { member } => Some(format!("{} left", names.of(*member))),
         System::RoleSet { by, member, role, .. } => {
@@ -152,7 +160,7 @@ pub(crate) fn people_of(event: &Event) -> Vec<UserNo> {
             people.push(*by);
             people.extend(members);
         }
-        Content::System(System::MemberRemoved { by, member }) => people.extend([*by, *member]),
+        Content::System(System::MemberRemoved { by, member, .. }) => people.extend([*by, *member]),
         Content::System(System::MemberLeft { member }) => people.push(*member),
         _ => {}
     }

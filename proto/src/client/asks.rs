@@ -196,6 +196,10 @@ fn join(mut answer: Answer, part: Answer) -> Option<Answer> {
             list.members.extend(next.members);
             list.end = next.end;
         }
+        (Answer::Bans(list), Answer::Bans(next)) => {
+            list.bans.extend(next.bans);
+            list.end = next.end;
+        }
         (Answer::People(people), Answer::People(next)) => people.people.extend(next.people),
         (Answer::Outcomes(outcomes), Answer::Outcomes(next)) => {
             outcomes.outcomes.extend(next.outcomes);

@@ -70,6 +70,8 @@ pub enum Answer {
     Done(wire::Done),
     /// A group's members.
     Members(wire::MemberList),
+    /// Who is kept out of a channel.
+    Bans(wire::BanList),
     /// Persons by number or uid.
     People(wire::People),
     /// What became of sends.
@@ -98,6 +100,7 @@ impl Heard<'_> {
             Some(Kind::ChannelList(list)) => answer(Answer::Channels(list)),
             Some(Kind::Done(done)) => answer(Answer::Done(done)),
             Some(Kind::MemberList(list)) => answer(Answer::Members(list)),
+            Some(Kind::BanList(list)) => answer(Answer::Bans(list)),
             Some(Kind::People(people)) => answer(Answer::People(people)),
             Some(Kind::Event(_)) | None => Heard::Unknown(id),
         }

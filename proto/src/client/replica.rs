@@ -314,6 +314,9 @@ impl Replica {
                 | Kind::AddMembers(_)
                 | Kind::RemoveMember(_)
                 | Kind::SetRole(_)
+                | Kind::MuteMember(_)
+                | Kind::BanMember(_)
+                | Kind::LiftBan(_)
                 | Kind::LeaveChannel(_)
         );
         let key = changes.then(|| self.key(now));

@@ -35,6 +35,9 @@ pub struct ChannelInfo {
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
+    /// This member may not write until then, milliseconds since 1970; 0 = may, if the role allows it.
+    #[prost(uint64, tag = "12")]
+    pub muted_until_ms: u64,
 }
 /// Makes a group or a broadcast with the caller as owner. Needs a key. Answered by ChannelInfo.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -107,6 +110,66 @@ pub struct SetRole {
     #[prost(enumeration = "Role", tag = "3")]
     pub role: i32,
 }
+/// Lets a member write nothing until a time (owners; moderators: members and readers). Needs a key.
+/// Answered by Done. A new role ends it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MuteMember {
+    #[prost(uint64, tag = "1")]
+    pub channel: u64,
+    #[prost(uint64, tag = "2")]
+    pub user: u64,
+    /// Milliseconds since 1970; 0 = lets them write again.
+    #[prost(uint64, tag = "3")]
+    pub until_ms: u64,
+}
+/// Removes a person from a group or a broadcast, if they are in it, and keeps them out (owners;
+/// moderators: members and readers). Needs a key. Answered by Done, as RemoveMember is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BanMember {
+    #[prost(uint64, tag = "1")]
+    pub channel: u64,
+    #[prost(uint64, tag = "2")]
+    pub user: u64,
+    /// Milliseconds since 1970; 0 = for ever.
+    #[prost(uint64, tag = "3")]
+    pub until_ms: u64,
+}
+/// Lets a person be added again (owners, moderators). Needs a key. Answered by Done.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LiftBan {
+    #[prost(uint64, tag = "1")]
+    pub channel: u64,
+    #[prost(uint64, tag = "2")]
+    pub user: u64,
+}
+/// Who is kept out, by rising number (owners, moderators). Answered by BanList.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListBans {
+    #[prost(uint64, tag = "1")]
+    pub channel: u64,
+    #[prost(uint64, tag = "2")]
+    pub after: u64,
+    /// at most limits.members_per_page; 0 = that many
+    #[prost(uint32, tag = "3")]
+    pub limit: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct BanList {
+    #[prost(message, repeated, tag = "1")]
+    pub bans: ::prost::alloc::vec::Vec<Ban>,
+    #[prost(bool, tag = "2")]
+    pub end: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Ban {
+    #[prost(uint64, tag = "1")]
+    pub user: u64,
+    #[prost(string, tag = "2")]
+    pub uid: ::prost::alloc::string::String,
+    /// 0 = for ever.
+    #[prost(uint64, tag = "3")]
+    pub until_ms: u64,
+}
 /// Leaves a group or a broadcast. Needs a key. Answered by Done. Where the owner leaves, the one who has
 /// been in it longest takes over, moderators first; of a broadcast, nobody who only reads.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -148,6 +211,9 @@ pub struct Member {
     pub role: i32,
     #[prost(string, tag = "3")]
     pub uid: ::prost::alloc::string::String,
+    /// They may not write until then; 0 = they may, if the role allows it.
+    #[prost(uint64, tag = "4")]
+    pub muted_until_ms: u64,
 }
 /// Looks people up by number or uid; those that the caller may not see, or who are not there, are left out.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -305,7 +371,7 @@ pub struct Custom {
 /// What happened in a channel, or to a person.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct System {
-    #[prost(oneof = "system::What", tags = "1, 2, 3, 4, 5, 6, 7")]
+    #[prost(oneof = "system::What", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
     pub what: ::core::option::Option<system::What>,
 }
 /// Nested message and enum types in `System`.
@@ -331,6 +397,9 @@ pub mod system {
         pub by: u64,
         #[prost(uint64, tag = "2")]
         pub member: u64,
+        /// And is kept out.
+        #[prost(bool, tag = "3")]
+        pub banned: bool,
     }
     #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
     pub struct MemberLeft {
@@ -368,6 +437,19 @@ pub mod system {
         #[prost(uint64, tag = "4")]
         pub channel: u64,
     }
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct Muted {
+        #[prost(uint64, tag = "1")]
+        pub by: u64,
+        #[prost(uint64, tag = "2")]
+        pub member: u64,
+        /// They may not write until then, milliseconds since 1970; 0 = they may again.
+        #[prost(uint64, tag = "3")]
+        pub until_ms: u64,
+        /// In a person's own log: the broadcast in which it holds.
+        #[prost(uint64, tag = "4")]
+        pub channel: u64,
+    }
     #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
     pub enum What {
         #[prost(message, tag = "1")]
@@ -386,6 +468,9 @@ pub mod system {
         /// In a group's log; of a broadcast, in the own log of whom it concerns.
         #[prost(message, tag = "7")]
         RoleSet(RoleSet),
+        /// As RoleSet.
+        #[prost(message, tag = "8")]
+        Muted(Muted),
     }
 }
 /// Appends a message. Needs a key. Answered by Ack after the durable commit, or by Refusal.
@@ -932,7 +1017,7 @@ pub struct ClientFrame {
     pub attempt: u32,
     #[prost(
         oneof = "client_frame::Kind",
-        tags = "1, 3, 5, 6, 7, 8, 9, 10, 30, 31, 32, 33, 34, 35, 36, 37, 50"
+        tags = "1, 3, 5, 6, 7, 8, 9, 10, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 50"
     )]
     pub kind: ::core::option::Option<client_frame::Kind>,
 }
@@ -972,6 +1057,14 @@ pub mod client_frame {
         ListMembers(super::ListMembers),
         #[prost(message, tag = "37")]
         SetRole(super::SetRole),
+        #[prost(message, tag = "38")]
+        MuteMember(super::MuteMember),
+        #[prost(message, tag = "39")]
+        BanMember(super::BanMember),
+        #[prost(message, tag = "40")]
+        LiftBan(super::LiftBan),
+        #[prost(message, tag = "41")]
+        ListBans(super::ListBans),
         #[prost(message, tag = "50")]
         FindPeople(super::FindPeople),
     }
@@ -987,7 +1080,7 @@ pub struct ServerFrame {
     pub more: bool,
     #[prost(
         oneof = "server_frame::Kind",
-        tags = "1, 2, 3, 4, 5, 6, 8, 9, 10, 11, 12, 30, 31, 32, 33, 50"
+        tags = "1, 2, 3, 4, 5, 6, 8, 9, 10, 11, 12, 30, 31, 32, 33, 34, 50"
     )]
     pub kind: ::core::option::Option<server_frame::Kind>,
 }
@@ -1025,6 +1118,8 @@ pub mod server_frame {
         Done(super::Done),
         #[prost(message, tag = "33")]
         MemberList(super::MemberList),
+        #[prost(message, tag = "34")]
+        BanList(super::BanList),
         #[prost(message, tag = "50")]
         People(super::People),
     }

@@ -7,8 +7,9 @@ use damso_proto::wire;
 use rusqlite::{Connection, OptionalExtension as _, Params, params};
 
 use super::reads;
+use super::records::{Command, Done, Moved, OutboxId, OutboxRow, Owed, User};
 use super::rows::{number, stored, stored_custom, write_row};
-use super::seam::{Command, DirectoryError, Done, Moved, Options, OutboxId, OutboxRow, Owed, User};
+use super::seam::{DirectoryError, Options};
 use crate::model::limits;
 use crate::model::naming::CustomMap;
 use crate::model::rights::{Actor, Kind, Op, RightsChange, authorise};

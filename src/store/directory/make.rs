@@ -5,8 +5,9 @@ use rusqlite::{OptionalExtension as _, params};
 
 use super::commands::{Result, Work, take_number};
 use super::reads;
+use super::records::NewChannel;
 use super::rows::{number, stored, stored_custom};
-use super::seam::{DirectoryError, NewChannel};
+use super::seam::DirectoryError;
 use crate::model::naming::{ChannelKey, CustomMap};
 use crate::model::rights::{Actor, Kind, RightsChange, RightsDelta, Role, Sight};
 use crate::model::system;

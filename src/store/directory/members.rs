@@ -9,8 +9,9 @@ use rusqlite::{OptionalExtension as _, params};
 
 use super::commands::{Result, Work};
 use super::reads;
+use super::records::Joining;
 use super::rows::{number, stored};
-use super::seam::{DirectoryError, Joining};
+use super::seam::DirectoryError;
 use crate::model::rights::{Actor, Kind, Op, RightsChange, RightsDelta, Role};
 use crate::model::system;
 
@@ -27,6 +28,9 @@ impl Work<'_> {
         let mut new = Vec::with_capacity(joining.users.len());
         for &user in &joining.users {
             self.user_exists(user)?;
+            if reads::is_banned(self.db, channel, user, self.command.now_ms)? {
+                return Err(DirectoryError::Banned(user));
+            }
             if !new.contains(&user) && reads::role_of(self.db, channel, user)?.is_none() {
                 new.push(user);
             }
@@ -55,28 +59,42 @@ impl Work<'_> {
         user: UserNo,
         at: Seq,
     ) -> Result<(ChannelNo, Seq)> {
-        let by = self.command.by;
-        let role = reads::role_of(self.db, channel, user)?;
-        let op = if Actor::User(user) == by { Op::Leave } else { Op::RemoveMember(role) };
+        let leaves = Actor::User(user) == self.command.by;
         let (kind, _) = self.heading(channel)?;
+        let role = reads::role_of(self.db, channel, user)?;
+        let op = if leaves { Op::Leave } else { Op::RemoveMember(role) };
         self.allowed(kind, channel, op)?;
-        let Some(role) = role else { return Ok((channel, Seq::ZERO)) };
+        let by = self.command.by.number();
+        let event = match leaves {
+            true => system::member_left(user),
+            false => system::member_removed(by, user, false),
+        };
+        Ok((channel, self.put_out(kind, channel, (user, role), at, event)?))
+    }
+
+    /// Ends a membership, if there is one, which `event` tells. Returns the channel's last seq as
+    /// that takes effect.
+    pub(super) fn put_out(
+        &mut self,
+        kind: Kind,
+        channel: ChannelNo,
+        (user, role): (UserNo, Option<Role>),
+        at: Seq,
+        event: wire::Event,
+    ) -> Result<Seq> {
+        let Some(role) = role else { return Ok(Seq::ZERO) };
         self.go_out(channel, user)?;
         let mut people = vec![RightsDelta::Removed(user)];
         if role == Role::Owner {
             people.extend(self.promote_successor(kind, channel)?);
         }
-        let event = match op {
-            Op::Leave => system::member_left(user),
-            _ => system::member_removed(by.number(), user),
-        };
         let successor = people.get(1).copied();
         let told = self.tell(kind, channel, at, event, people)?;
         self.owe_personally(user, system::channel_removed(channel, told))?;
         if let Some(RightsDelta::RoleSet(successor, role)) = successor {
             self.tell_role(kind, channel, user, (successor, role))?;
         }
-        Ok((channel, told))
+        Ok(told)
     }
 
     pub(super) fn set_role(
@@ -118,7 +136,7 @@ impl Work<'_> {
 
     /// Owes what tells a change: an event at `at` to all, or a word to the shards alone. Returns
     /// the channel's last seq as it takes effect.
-    fn tell(
+    pub(super) fn tell(
         &mut self,
         kind: Kind,
         channel: ChannelNo,
@@ -199,7 +217,8 @@ impl Work<'_> {
     }
 
     fn write_role(&self, channel: ChannelNo, user: UserNo, role: Role) -> Result<()> {
-        let sql = "UPDATE members SET role = ?3 WHERE channel = ?1 AND user = ?2";
+        let sql =
+            "UPDATE members SET role = ?3, muted_until_ms = 0 WHERE channel = ?1 AND user = ?2";
         let member = params![stored(channel.get()), stored(user.get()), code(role)];
         self.db.prepare_cached(sql)?.execute(member)?;
         Ok(())

@@ -12,9 +12,11 @@
 //! that the log stores it once.
 
 mod commands; // what changes: one transaction each
+mod keep_order; // ... of those that mute, and keep out
 mod make; //     ... of those that make channels
 mod members; //  ... of those on who is in them
 mod reads; //    what is asked
+mod records; //  what it is told, holds, and answers
 mod rows; //     values as they are stored
 mod schema; //   the tables, and their version
 mod seam; //     what every engine does
@@ -27,8 +29,9 @@ pub(crate) mod kit; // short words for tests
 #[cfg(test)]
 mod membership; // random commands against a model, and reopened files
 
-pub use seam::{
-    Channel, Command, Directory, DirectoryError, Done, Heading, Joining, Member, Membership, Moved,
-    NewChannel, Options, OutboxId, OutboxRow, Owed, Provision, User,
+pub use records::{
+    Ban, Channel, Command, Done, Heading, Joining, Member, Membership, Moved, NewChannel, OutboxId,
+    OutboxRow, Owed, User,
 };
+pub use seam::{Directory, DirectoryError, Options, Provision};
 pub use sqlite::Sqlite;

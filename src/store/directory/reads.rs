@@ -6,8 +6,8 @@ use damso_proto::id::{ChannelNo, Seq, Uid, UserNo};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension as _, Result, Row, params};
 
+use super::records::{Ban, Channel, Heading, Member, Membership, OutboxId, OutboxRow, Owed, User};
 use super::rows::{OUTBOX_COLUMNS, channel_key, custom, kind, number, outbox_row, role, stored};
-use super::seam::{Channel, Heading, Member, Membership, OutboxId, OutboxRow, Owed, User};
 use crate::model::naming::ChannelKey;
 use crate::model::rights::{Kind, RightsChange, RightsDelta, Role};
 
@@ -36,7 +36,8 @@ fn uid(row: &Row<'_>, column: usize) -> Result<Uid> {
 pub(super) fn channel(db: &Connection, channel: ChannelNo) -> Result<Option<Channel>> {
     let found = match channel.self_user() {
         Some(person) => user(db, person)?.map(|person| {
-            let member = Member { user: person.number, role: Role::Member, from: Seq::ZERO.next() };
+            let (user, from) = (person.number, Seq::ZERO.next());
+            let member = Member { user, role: Role::Member, from, muted_until_ms: 0 };
             (Kind::Personal, String::new(), 0, vec![member])
         }),
         None => match heading(db, channel)? {
@@ -69,7 +70,9 @@ fn as_it_is_now(db: &Connection, channel: ChannelNo, owed: &mut Owed) -> Result<
                 still.push(RightsDelta::RoleSet(user, role));
             }
             (RightsDelta::Removed(_), None) => still.push(*delta),
-            (RightsDelta::Added(..) | RightsDelta::RoleSet(..), None)
+            // The channel's owner alone asks, and has read it.
+            (RightsDelta::Muted(..), _)
+            | (RightsDelta::Added(..) | RightsDelta::RoleSet(..), None)
             | (RightsDelta::Removed(_), Some(_)) => {}
         }
     }
@@ -112,11 +115,11 @@ fn heading_row(row: &Row<'_>, first: usize) -> Result<Heading> {
 fn kept_members(db: &Connection, channel: ChannelNo, kind: Kind) -> Result<Vec<Member>> {
     let sql = match kind {
         Kind::Broadcast => {
-            "SELECT user, role, from_seq FROM members INDEXED BY writers_of_channel
+            "SELECT user, role, from_seq, muted_until_ms FROM members INDEXED BY writers_of_channel
              WHERE channel = ?1 AND role <> 4 ORDER BY user"
         }
         Kind::Direct | Kind::Group | Kind::Personal => {
-            "SELECT user, role, from_seq FROM members WHERE channel = ?1 ORDER BY user"
+            "SELECT user, role, from_seq, muted_until_ms FROM members WHERE channel = ?1 ORDER BY user"
         }
     };
     db.prepare_cached(sql)?.query_map([stored(channel.get())], member_row)?.collect()
@@ -127,6 +130,7 @@ fn member_row(row: &Row<'_>) -> Result<Member> {
         user: UserNo::new(number(row, 0)?),
         role: role(row, 1)?,
         from: Seq::new(number(row, 2)?),
+        muted_until_ms: number(row, 3)?,
     })
 }
 
@@ -143,11 +147,11 @@ pub(super) fn members(
     after: UserNo,
     max: usize,
 ) -> Result<Vec<(Member, Uid)>> {
-    let sql = "SELECT user, role, from_seq, uid FROM members JOIN users ON users.number = user
+    let sql = "SELECT user, role, from_seq, muted_until_ms, uid FROM members JOIN users ON users.number = user
                WHERE channel = ?1 AND user > ?2 ORDER BY user LIMIT ?3";
     db.prepare_cached(sql)?
         .query_map(params![stored(channel.get()), above(after.get()), count(max)], |row| {
-            Ok((member_row(row)?, uid(row, 3)?))
+            Ok((member_row(row)?, uid(row, 4)?))
         })?
         .collect()
 }
@@ -180,7 +184,7 @@ pub(super) fn membership(
 }
 
 /// What [`membership_row`] reads besides the heading, of the person `?1`.
-const MEMBERSHIP_COLUMNS: &str = "number, role, from_seq, low + high - ?1,";
+const MEMBERSHIP_COLUMNS: &str = "number, role, from_seq, low + high - ?1, muted_until_ms,";
 const MEMBERSHIPS: &str = "FROM members JOIN channels ON number = channel";
 
 fn membership_row(row: &Row<'_>) -> Result<Membership> {
@@ -190,8 +194,40 @@ fn membership_row(row: &Row<'_>) -> Result<Membership> {
         role: role(row, 1)?,
         from: Seq::new(number(row, 2)?),
         peer: peer.map(|peer| UserNo::new(peer.cast_unsigned())),
-        heading: heading_row(row, 4)?,
+        muted_until_ms: number(row, 4)?,
+        heading: heading_row(row, 5)?,
     })
+}
+
+/// Whether a person is kept out of `channel` at this time.
+pub(super) fn is_banned(
+    db: &Connection,
+    channel: ChannelNo,
+    user: UserNo,
+    now_ms: u64,
+) -> Result<bool> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM bans
+               WHERE channel = ?1 AND user = ?2 AND (until_ms = 0 OR until_ms > ?3))";
+    let ban = params![stored(channel.get()), stored(user.get()), stored(now_ms)];
+    db.prepare_cached(sql)?.query_row(ban, |row| row.get(0))
+}
+
+pub(super) fn bans(
+    db: &Connection,
+    channel: ChannelNo,
+    (after, max): (UserNo, usize),
+    now_ms: u64,
+) -> Result<Vec<Ban>> {
+    let sql = "SELECT user, until_ms, uid FROM bans JOIN users ON users.number = user
+               WHERE channel = ?1 AND user > ?2 AND (until_ms = 0 OR until_ms > ?3)
+               ORDER BY user LIMIT ?4";
+    let page = params![stored(channel.get()), above(after.get()), stored(now_ms), count(max)];
+    db.prepare_cached(sql)?
+        .query_map(page, |row| {
+            let (user, uid) = (UserNo::new(number(row, 0)?), uid(row, 2)?);
+            Ok(Ban { user, uid, until_ms: number(row, 1)? })
+        })?
+        .collect()
 }
 
 pub(super) fn outbox(db: &Connection, after: OutboxId, max: usize) -> Result<Vec<OutboxRow>> {

@@ -1,9 +1,10 @@
 //! Values as the directory stores them.
 //!
 //! ```text
-//! change | kind u8 | version u64 BE | person | person ...
+//! change | kind u8 | version u64 BE | person | person ...    10 bytes each, 18 with a time
 //! person | what u8 | user u64 BE | role u8 |    what: 1 added, 2 removed (role 0), 3 role set,
-//!                                                    4 added with the channel's past
+//!                                                    4 added with the channel's past,
+//!                                                    5 muted (role 0), until u64 BE behind it
 //! ```
 
 use std::sync::Arc;
@@ -14,7 +15,8 @@ use prost::Message as _;
 use rusqlite::types::Type;
 use rusqlite::{Connection, Row, params};
 
-use super::seam::{DirectoryError, OutboxId, OutboxRow, Owed};
+use super::records::{OutboxId, OutboxRow, Owed};
+use super::seam::DirectoryError;
 use crate::model::naming::{ChannelKey, CustomMap};
 use crate::model::rights::{Kind, RightsChange, RightsDelta, Role, Sight};
 
@@ -22,6 +24,7 @@ const ADDED: u8 = 1;
 const REMOVED: u8 = 2;
 const ROLE_SET: u8 = 3;
 const ADDED_WITH_PAST: u8 = 4;
+const MUTED: u8 = 5;
 
 impl From<rusqlite::Error> for DirectoryError {
     fn from(error: rusqlite::Error) -> Self {
@@ -123,10 +126,14 @@ fn write_change(change: &RightsChange) -> Vec<u8> {
             }
             RightsDelta::Removed(user) => (REMOVED, user, 0),
             RightsDelta::RoleSet(user, role) => (ROLE_SET, user, role_byte(role)),
+            RightsDelta::Muted(user, _) => (MUTED, user, 0),
         };
         bytes.push(what);
         bytes.extend(user.get().to_be_bytes());
         bytes.push(role);
+        if let RightsDelta::Muted(_, until_ms) = *person {
+            bytes.extend(until_ms.to_be_bytes());
+        }
     }
     bytes
 }
@@ -142,21 +149,30 @@ fn wire_byte(number: i32) -> u8 {
 fn read_change(bytes: &[u8]) -> Option<RightsChange> {
     let (&kind, rest) = bytes.split_first()?;
     let (version, people) = rest.split_first_chunk()?;
-    let (people, []) = people.as_chunks::<10>() else { return None };
-    let person = |bytes: &[u8; 10]| {
+    let mut rest: &[u8] = people;
+    let mut people = Vec::new();
+    while !rest.is_empty() {
+        let (bytes, behind) = rest.split_first_chunk::<10>()?;
+        rest = behind;
         let user = UserNo::new(u64::from_be_bytes(bytes[1..9].try_into().ok()?));
-        match (bytes[0], Role::from_wire(bytes[9].into())) {
+        let person = match (bytes[0], Role::from_wire(bytes[9].into())) {
             (ADDED, Some(role)) => Some(RightsDelta::Added(user, role, Sight::FromHere)),
             (ADDED_WITH_PAST, Some(role)) => Some(RightsDelta::Added(user, role, Sight::FromStart)),
             (REMOVED, None) => Some(RightsDelta::Removed(user)),
+            (MUTED, None) => {
+                let (until_ms, behind) = rest.split_first_chunk()?;
+                rest = behind;
+                Some(RightsDelta::Muted(user, u64::from_be_bytes(*until_ms)))
+            }
             (ROLE_SET, Some(role)) => Some(RightsDelta::RoleSet(user, role)),
             _ => None,
-        }
-    };
+        };
+        people.push(person?);
+    }
     Some(RightsChange {
         kind: Kind::from_wire(kind.into())?,
         version: u64::from_be_bytes(*version),
-        people: people.iter().map(person).collect::<Option<_>>()?,
+        people,
     })
 }
 
@@ -177,11 +193,12 @@ mod tests {
                 RightsDelta::Added(UserNo::new(1), Role::Member, Sight::FromHere),
                 RightsDelta::Removed(UserNo::new(u64::MAX)),
                 RightsDelta::RoleSet(UserNo::new(3), Role::Owner),
+                RightsDelta::Muted(UserNo::new(4), 1 << 50),
             ],
         };
         let bytes = write_change(&change);
         assert_eq!(read_change(&bytes), Some(change));
-        for len in [0, 1, 8, 10, 18, 20, 38] {
+        for len in [0, 1, 8, 10, 18, 20, 38, 40, 49, 56] {
             assert_eq!(read_change(&bytes[..len]), None, "cut to {len}");
         }
         for (at, wrong) in [(0, 0), (9, 9), (18, 0), (28, 1)] {

@@ -9,7 +9,7 @@ const APPLICATION: i32 = 0x6461_6d73;
 
 /// What each version adds to the one before it, from none: a file of version n has had the first n
 /// of them. What has been released is never changed.
-const STEPS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3];
+const STEPS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3, VERSION_4];
 
 /// Numbers are the ones of the wire: even for channels, rising for users, never reused.
 const VERSION_1: &str = "
@@ -143,6 +143,18 @@ ALTER TABLE channels ADD COLUMN key TEXT;
 CREATE UNIQUE INDEX channel_by_key ON channels (key) WHERE key IS NOT NULL;
 ALTER TABLE channels ADD COLUMN custom TEXT;
 ALTER TABLE users ADD COLUMN custom TEXT;
+";
+
+/// Who may not write for a while, and who is kept out. Times of day, milliseconds; a ban until 0 is
+/// for ever.
+const VERSION_4: &str = "
+ALTER TABLE members ADD COLUMN muted_until_ms INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE bans (
+  channel INTEGER NOT NULL REFERENCES channels,
+  user INTEGER NOT NULL REFERENCES users,
+  until_ms INTEGER NOT NULL,
+  PRIMARY KEY (channel, user)
+) STRICT, WITHOUT ROWID;
 ";
 
 /// Makes the tables, brings those of an older version up to this one, or checks that those that are

@@ -14,10 +14,11 @@ use damso_proto::id::{ChannelNo, Seq, Uid, UserNo};
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::commands::{self, Work};
-use super::seam::{
-    Channel, Command, Directory, DirectoryError, Done, Heading, Joining, Member, Membership, Moved,
-    NewChannel, Options, OutboxId, OutboxRow, User,
+use super::records::{
+    Ban, Channel, Command, Done, Heading, Joining, Member, Membership, Moved, NewChannel, OutboxId,
+    OutboxRow, User,
 };
+use super::seam::{Directory, DirectoryError, Options};
 use super::{reads, schema};
 use crate::model::naming::{ChannelKey, CustomMap};
 use crate::model::rights::Role;
@@ -221,6 +222,36 @@ impl Directory for Sqlite {
         at: Seq,
     ) -> Result<Done> {
         self.command(command, |work| work.add_members(channel, joining, at))
+    }
+
+    fn mute_member(
+        &self,
+        command: &Command,
+        channel: ChannelNo,
+        user: UserNo,
+        until_ms: u64,
+        at: Seq,
+    ) -> Result<Done> {
+        self.command(command, |work| work.mute_member(channel, user, until_ms, at))
+    }
+
+    fn ban_member(
+        &self,
+        command: &Command,
+        channel: ChannelNo,
+        user: UserNo,
+        until_ms: u64,
+        at: Seq,
+    ) -> Result<Done> {
+        self.command(command, |work| work.ban_member(channel, user, until_ms, at))
+    }
+
+    fn lift_ban(&self, command: &Command, channel: ChannelNo, user: UserNo) -> Result<Done> {
+        self.command(command, |work| work.lift_ban(channel, user))
+    }
+
+    fn bans(&self, channel: ChannelNo, page: (UserNo, usize), now_ms: u64) -> Result<Vec<Ban>> {
+        self.read(|db| reads::bans(db, channel, page, now_ms))
     }
 
     fn set_role(

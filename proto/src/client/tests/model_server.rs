@@ -180,7 +180,7 @@ impl ModelServer {
 
     /// The person is put out of a channel, and their own log tells it.
     pub(super) fn part(&mut self, channel: u64) {
-        let removed = wire::system::MemberRemoved { by: USER + 1, member: USER };
+        let removed = wire::system::MemberRemoved { by: USER + 1, member: USER, banned: false };
         let what = Some(wire::system::What::MemberRemoved(removed));
         let to = self.append(channel, 0, wire::event::Content::System(wire::System { what }));
         self.logs.entry(channel).or_default().mine = false;

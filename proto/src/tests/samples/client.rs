@@ -131,6 +131,11 @@ fn channels() -> Vec<Sample<ClientFrame>> {
         history: true,
     };
     let set_role = wire::SetRole { channel: GROUP, user: BOB, role: wire::Role::Moderator.into() };
+    let until_ms = UNIX_MS + 600_000;
+    let mute = wire::MuteMember { channel: GROUP, user: BOB, until_ms };
+    let ban = wire::BanMember { channel: GROUP, user: BOB, until_ms };
+    let lift = wire::LiftBan { channel: GROUP, user: BOB };
+    let bans = wire::ListBans { channel: GROUP, after: ALICE, limit: 100 };
     let remove = wire::RemoveMember { channel: GROUP, user: BOB };
     let leave = wire::LeaveChannel { channel: GROUP };
     let members = wire::ListMembers { channel: GROUP, after: ALICE, limit: 100 };
@@ -142,6 +147,10 @@ fn channels() -> Vec<Sample<ClientFrame>> {
         sample("list-channels", asking(22, Kind::ListChannels(list))),
         sample("add-members", changing(23, Kind::AddMembers(add))),
         sample("add-readers", changing(29, Kind::AddMembers(add_readers))),
+        sample("mute-member", changing(31, Kind::MuteMember(mute))),
+        sample("ban-member", changing(32, Kind::BanMember(ban))),
+        sample("lift-ban", changing(33, Kind::LiftBan(lift))),
+        sample("list-bans", asking(34, Kind::ListBans(bans))),
         sample("set-role", changing(30, Kind::SetRole(set_role))),
         sample("remove-member", changing(24, Kind::RemoveMember(remove))),
         sample("leave-channel", changing(25, Kind::LeaveChannel(leave))),

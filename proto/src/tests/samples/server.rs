@@ -114,6 +114,7 @@ fn broadcast() -> ChannelInfo {
         role: Role::Reader.into(),
         from: 1,
         head: 7,
+        muted_until_ms: UNIX_MS + 600_000,
         name: "공지".into(),
         version: 40,
         members: 10_000,
@@ -191,7 +192,11 @@ fn events() -> Vec<Sample<ServerFrame>> {
     let personal = |what| bare(told(EventKind::Personal, SELF, what));
     let created = system::Created { by: ALICE, members: vec![ALICE, BOB] };
     let added = system::MembersAdded { by: ALICE, members: vec![CAROL] };
-    let removed = system::MemberRemoved { by: ALICE, member: CAROL };
+    let removed = system::MemberRemoved { by: ALICE, member: CAROL, banned: false };
+    let banned = system::MemberRemoved { banned: true, ..removed };
+    let muted =
+        system::Muted { by: ALICE, member: BOB, until_ms: UNIX_MS + 600_000, ..Default::default() };
+    let own_muted = system::Muted { channel: BROADCAST, ..muted };
     let left = system::MemberLeft { member: BOB };
     let channel_added = system::ChannelAdded { channel: GROUP, from: 1, head: 1 };
     let role_set = system::RoleSet {
@@ -212,6 +217,9 @@ fn events() -> Vec<Sample<ServerFrame>> {
         sample("event-created", system(What::Created(created))),
         sample("event-members-added", system(What::MembersAdded(added))),
         sample("event-member-removed", system(What::MemberRemoved(removed))),
+        sample("event-member-banned", system(What::MemberRemoved(banned))),
+        sample("event-muted", system(What::Muted(muted))),
+        sample("event-own-muted", personal(What::Muted(own_muted))),
         sample("event-member-left", system(What::MemberLeft(left))),
         sample("event-role-set", system(What::RoleSet(role_set))),
         sample("event-own-role-set", personal(What::RoleSet(own_role))),
@@ -237,9 +245,15 @@ fn answers() -> Vec<Sample<ServerFrame>> {
     let last = page(vec![row(text(302, BOB, "좋아"))], 302, 302);
     let channels = vec![group(), direct(), broadcast()];
     let list = wire::ChannelList { channels, end: true };
-    let member =
-        |user, role: Role, uid: &str| wire::Member { user, role: role.into(), uid: uid.into() };
-    let members = vec![member(ALICE, Role::Owner, "alice"), member(BOB, Role::Member, "bob")];
+    let member = |user, role: Role, uid: &str, muted_until_ms| {
+        let (role, uid) = (role.into(), uid.into());
+        wire::Member { user, role, uid, muted_until_ms }
+    };
+    let until_ms = UNIX_MS + 600_000;
+    let bob = member(BOB, Role::Member, "bob", until_ms);
+    let members = vec![member(ALICE, Role::Owner, "alice", 0), bob];
+    let bans = vec![wire::Ban { user: CAROL, uid: "auth0|carol".into(), until_ms }];
+    let bans = wire::BanList { bans, end: true };
     let members = wire::MemberList { members, end: true };
     let people = vec![
         wire::Person {
@@ -261,6 +275,7 @@ fn answers() -> Vec<Sample<ServerFrame>> {
         sample("done", answer(23, Kind::Done(wire::Done { seq: 4 }))),
         sample("done-nothing-to-do", answer(24, Kind::Done(wire::Done { seq: 0 }))),
         sample("member-list", answer(26, Kind::MemberList(members))),
+        sample("ban-list", answer(26, Kind::BanList(bans))),
         sample("people", answer(27, Kind::People(wire::People { people }))),
     ]
 }

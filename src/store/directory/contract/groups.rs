@@ -62,7 +62,7 @@ fn a_new_group_owes_its_log_and_each_members_own_log_one_event() {
         let channel = directory.channel(group).unwrap().unwrap();
         assert_eq!((channel.kind, &*channel.name, channel.version), (Kind::Group, "점심", 1));
         assert_eq!(channel.pending, done.rows[..1]);
-        let from = |user, role| Member { user: p(user), role, from: seq(1) };
+        let from = |user, role| Member { user: p(user), role, from: seq(1), muted_until_ms: 0 };
         assert_eq!(
             channel.members,
             [from(1, Role::Member), from(2, Role::Owner), from(3, Role::Member)]
@@ -131,7 +131,7 @@ fn coming_and_going_is_told_in_the_channel_and_to_the_person() {
         assert_eq!(
             removed.rows.iter().map(told).collect::<Vec<_>>(),
             [
-                (group, seq(9), Some(system::member_removed(p(1), p(3))), change(3, goes)),
+                (group, seq(9), Some(system::member_removed(p(1), p(3), false)), change(3, goes)),
                 (own, Seq::ZERO, Some(system::channel_removed(group, seq(9))), None),
             ]
         );

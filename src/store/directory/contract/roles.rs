@@ -4,7 +4,7 @@ use damso_proto::id::{ChannelNo, Seq};
 
 use super::super::kit::{Short as _, joining};
 use super::super::{Command, Directory as _, DirectoryError, Joining, NewChannel};
-use super::world::{World, command, every_engine, p, seq, told};
+use super::world::{NOW_MS, World, command, command_at, every_engine, p, seq, told};
 use crate::model::naming::{ChannelKey, CustomMap};
 use crate::model::rights::{Actor, Denied, Kind, RightsChange, RightsDelta, Role, Sight};
 use crate::model::system;
@@ -185,5 +185,74 @@ fn a_backend_finds_channels_by_its_own_keys_and_notes_what_it_likes() {
         assert_eq!(directory.users(&[p(2)]).unwrap(), [noted]);
         assert_eq!(directory.note_on_user(p(2), &map("")).unwrap().unwrap().custom, map(""));
         assert_eq!(directory.note_on_user(p(77), &custom).unwrap(), None);
+    });
+}
+
+#[test]
+fn who_is_kept_out_goes_and_is_not_added_until_then() {
+    every_engine(|world| {
+        let directory = &world.directory;
+        let group = world.group(1, 1, &[2, 3]);
+        let until_ms = NOW_MS + 1_000;
+        let banned = directory.ban_member(&command(2, 1), group, p(3), until_ms, seq(5)).unwrap();
+        let event = system::member_removed(p(1), p(3), true);
+        assert_eq!((banned.seq, banned.rows[0].owed.event()), (seq(5), Some(&event)));
+        // Whoever is not in it is kept out without a word; for ever, this time.
+        let stranger = directory.ban_member(&command(3, 1), group, p(4), 0, seq(6)).unwrap();
+        assert_eq!((stranger.seq, stranger.rows.len()), (Seq::ZERO, 0));
+        let add = |key, user, now_ms| {
+            let command = command_at(now_ms, key, 1);
+            directory.add_member(&command, group, p(user), seq(6))
+        };
+        for user in [3, 4] {
+            let kept_out = add(10 + user as u8, user, NOW_MS);
+            assert!(matches!(kept_out, Err(DirectoryError::Banned(who)) if who == p(user)));
+        }
+        let listed = |after, now_ms| {
+            let bans = directory.bans(group, (p(after), 9), now_ms).unwrap();
+            bans.into_iter().map(|ban| (ban.user, ban.until_ms)).collect::<Vec<_>>()
+        };
+        assert_eq!(listed(0, NOW_MS), [(p(3), until_ms), (p(4), 0)]);
+        assert_eq!(listed(3, NOW_MS), [(p(4), 0)]);
+        assert_eq!(listed(0, until_ms), [(p(4), 0)], "the other one is over");
+        add(20, 3, until_ms).unwrap();
+        directory.lift_ban(&command(21, 1), group, p(4)).unwrap();
+        add(22, 4, NOW_MS).unwrap();
+        for (by, whom) in [(2, 3), (1, 1), (3, 1)] {
+            let denied = directory.ban_member(&command(30, by), group, p(whom), 0, seq(7));
+            assert!(matches!(denied, Err(DirectoryError::Denied(Denied::Role))), "{by} {whom}");
+        }
+        let denied = directory.lift_ban(&command(31, 2), group, p(4));
+        assert!(matches!(denied, Err(DirectoryError::Denied(Denied::Role))));
+        assert_eq!(world.roles(group).len(), 4);
+    });
+}
+
+#[test]
+fn a_mute_is_told_where_a_role_is_and_ends_with_a_new_one() {
+    every_engine(|world| {
+        let directory = &world.directory;
+        let group = world.group(1, 1, &[2]);
+        let until_ms = NOW_MS + 1_000;
+        let mute = |key, channel, until_ms| {
+            directory.mute_member(&command(key, 1), channel, p(2), until_ms, seq(3)).unwrap()
+        };
+        let muted = mute(2, group, until_ms);
+        let event = system::muted(p(1), p(2), until_ms, None);
+        let people = [RightsDelta::Muted(p(2), until_ms)];
+        assert_eq!((muted.rows.len(), muted.rows[0].owed.event()), (1, Some(&event)));
+        assert_eq!(muted.rows[0].owed.change().unwrap().people, people);
+        assert_eq!(mute(3, group, until_ms).seq, Seq::ZERO, "it is so already");
+        let until = || directory.membership(p(2), group).unwrap().unwrap().muted_until_ms;
+        assert_eq!(until(), until_ms);
+        directory.set_role(&command(4, 1), group, p(2), Role::Moderator, seq(4)).unwrap();
+        assert_eq!(until(), 0);
+        let denied = directory.mute_member(&command(5, 2), group, p(1), until_ms, seq(5));
+        assert!(matches!(denied, Err(DirectoryError::Denied(Denied::Role))));
+        let nobody = directory.mute_member(&command(6, 1), group, p(9), until_ms, seq(5));
+        assert!(matches!(nobody, Err(DirectoryError::NoUser(_))));
+        let news = directory.create_broadcast(&command(7, 1), &[p(2)]).unwrap().channel;
+        let own = system::muted(p(1), p(2), until_ms, Some(news));
+        assert_eq!(mute(8, news, until_ms).rows[1].owed.event(), Some(&own));
     });
 }
