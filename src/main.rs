@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use damso::server::{self, Cli, Command, ConfigCommand, Server, Signals};
+use damso::server::{self, Asked, Cli, Command, ConfigCommand, Server, Signals};
 
 /// Flush workers free what the committer allocated, a hundred thousand small pieces at a time; the
 /// system's allocator sweeps them up within one of the committer's next allocations.
@@ -48,15 +48,23 @@ fn run(cli: Cli) -> Result<ExitCode, Box<dyn std::error::Error>> {
         Some(Command::Serve) | None => {
             let config = cli.config(environment)?;
             server::log_to_stderr();
-            let signals = Signals::watch()?;
+            let mut signals = Signals::watch()?;
             let server = Server::start(config)?;
-            print!("{}", server.greeting());
-            signals.wait();
-            println!("stopping: telling clients when to come back");
+            tell(&server.greeting());
+            while signals.wait() == Asked::Reload {
+                server.reload();
+            }
+            tell("stopping: telling clients when to come back\n");
             server.stop();
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Says what a server that serves has to say. Its terminal may have been closed: no reason to leave
+/// its clients without a word.
+fn tell(text: &str) {
+    drop(print(text));
 }
 
 /// To standard output, whose reader may have seen enough (`| head`).

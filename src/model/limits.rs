@@ -110,6 +110,21 @@ pub const TOKEN_BYTES_MAX: usize = 2_048;
 /// How far a token's maker's clock may be off.
 pub const TOKEN_SKEW_MAX: Duration = Duration::from_secs(60);
 
+// --- the certificate ---
+
+/// How often its files are looked at.
+pub const CERTIFICATE_LOOK: Duration = Duration::from_secs(10);
+/// Files that keep changing and cannot be used are told of after so many looks.
+pub const CERTIFICATE_DOUBTS_MAX: u32 = 6;
+/// Longest file of a chain or a key, bytes.
+pub const CERTIFICATE_FILE_BYTES_MAX: u64 = 1 << 20;
+/// With less left, a warning is logged.
+pub const CERTIFICATE_SOON: Duration = Duration::from_hours(14 * 24);
+/// With less left, an error is logged.
+pub const CERTIFICATE_URGENT: Duration = Duration::from_hours(3 * 24);
+/// How often either is logged, at most.
+pub const CERTIFICATE_REMINDER: Duration = Duration::from_hours(24);
+
 // --- liveness ---
 
 /// A silent connection is probed after this long.

@@ -12,6 +12,7 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use super::config::{self, Config, Mistake, Mistakes};
 use super::descriptors;
 use super::identity::{Identity, IdentityError};
+use super::reload::Reload;
 use super::running::Server;
 use super::shards::{self, Seed};
 use crate::admin::{self, Health};
@@ -74,7 +75,7 @@ impl Server {
         descriptors::raise();
         fs::create_dir_all(&config.data)
             .map_err(|error| wrong(config::no_data(&config, &error)))?;
-        let identity = Identity::open(&config)?;
+        let mut identity = Identity::open(&config)?;
         let rooms = open(&config)?;
         let listeners = transport::bind(config.chat, rooms.shards.count()).map_err(
             // Free a moment ago, mostly.
@@ -117,11 +118,13 @@ impl Server {
         let health = Arc::new(Ready { log: rooms.log.clone(), shutdown: shutdown.watch() });
         let page =
             serve_page(page, metrics, health, shutdown.watch()).map_err(StartError::Thread)?;
+        let reload = Reload::spawn(identity.take_renewal()).map_err(StartError::Thread)?;
         Ok(Self {
             config,
             address,
             admin,
             identity,
+            reload,
             log: rooms.log,
             shutdown,
             shards: threads,

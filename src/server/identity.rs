@@ -12,8 +12,8 @@ use super::config::Config;
 use crate::runtime::clock::{Clock, RealClock};
 use crate::session::token::{Issuer, KeyError, Verifier, VerifyingKey};
 use crate::store::directory::{Directory, Provision};
-use crate::transport::Door;
-use crate::transport::certificate::{self, CertificateError, Tls};
+use crate::transport::certificate::{self, CertificateError};
+use crate::transport::{Door, Renewal, Tls};
 
 /// The built-in issuer's key pair, in the data directory.
 const TOKEN_KEY: &str = "token-key.pem";
@@ -43,6 +43,7 @@ pub enum IdentityError {
 /// Who the server is, and how it knows who others are.
 pub(super) struct Identity {
     tls: Tls,
+    renewal: Option<Renewal>,
     issuer: Option<Issuer>,
     verifier: Arc<Verifier>,
     names: Vec<String>,
@@ -51,11 +52,15 @@ pub(super) struct Identity {
 impl Identity {
     /// Loads what the configuration names; the rest is in the data directory, or made there.
     pub(super) fn open(config: &Config) -> Result<Self, IdentityError> {
-        let tls = match (&config.cert, &config.key) {
-            (Some(chain), Some(key)) => certificate::load(chain, key)?,
+        let (tls, renewal) = match (&config.cert, &config.key) {
+            (Some(chain), Some(key)) => {
+                let renewal = Renewal::open(chain, key)?;
+                (renewal.tls(), Some(renewal))
+            }
             _ => {
                 let now_ms = RealClock::new().unix_ms();
-                certificate::development(&config.data, &config.names, now_ms)?
+                let made = certificate::development(&config.data, &config.names, now_ms)?;
+                (Tls::new(made)?, None)
             }
         };
         let (issuer, key) = match &config.token_key {
@@ -67,7 +72,7 @@ impl Identity {
             }
         };
         let verifier = Arc::new(Verifier::new(vec![key]));
-        Ok(Self { tls, issuer, verifier, names: config.names.clone() })
+        Ok(Self { tls, renewal, issuer, verifier, names: config.names.clone() })
     }
 
     /// The identity of a server that has started here before.
@@ -81,6 +86,11 @@ impl Identity {
 
     pub(super) fn tls(&self) -> Arc<rustls::ServerConfig> {
         self.tls.config.clone()
+    }
+
+    /// What follows the operator's certificate, once. `None`: it is the server's own.
+    pub(super) fn take_renewal(&mut self) -> Option<Renewal> {
+        self.renewal.take()
     }
 
     pub(super) fn door(&self, directory: Arc<dyn Directory>, provision: Provision) -> Door {
@@ -97,7 +107,7 @@ impl Identity {
         let uid = Uid::parse(uid)?;
         let token = self.issuer.as_ref()?.issue(&uid, good_for, RealClock::new().unix_ms());
         let mut string = ConnectionString::new(&self.host(address), address.port()).ok()?;
-        string.pin = self.tls.pin.parse().ok();
+        string.pin = self.tls.pin().parse().ok();
         string.token = Some(Token::new(token.as_str()).ok()?);
         Some(string.reveal())
     }

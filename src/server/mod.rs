@@ -7,6 +7,7 @@ mod descriptors; // how many there are, and for whom
 mod doctor; //  what this machine is, and what to expect of it
 mod greeting; // what a newcomer reads after the start
 mod identity; //  who issues tokens, and the server's certificate
+mod reload; //  the certificate follows its files
 mod running; // a server that serves, and how it ends
 mod shards; //  one thread per shard
 
@@ -17,4 +18,4 @@ pub use config::{
 };
 pub use doctor::{DoctorError, doctor};
 pub use greeting::token;
-pub use running::{Server, Signals, log_to_stderr};
+pub use running::{Asked, Server, Signals, log_to_stderr};

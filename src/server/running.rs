@@ -12,6 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::config::Config;
 use super::greeting::{self, Facts};
 use super::identity::Identity;
+use super::reload::Reload;
 use crate::runtime::shutdown::{Phase, Shutdown};
 use crate::store::log::ChannelLog;
 
@@ -21,6 +22,7 @@ pub struct Server {
     pub(super) address: SocketAddr,
     pub(super) admin: SocketAddr,
     pub(super) identity: Identity,
+    pub(super) reload: Reload,
     pub(super) log: Arc<dyn ChannelLog>,
     pub(super) shutdown: Shutdown,
     pub(super) shards: Vec<JoinHandle<()>>,
@@ -60,6 +62,12 @@ impl Server {
         })
     }
 
+    /// Reads the certificate's files again, in the background: metrics and log say what came of
+    /// it. The development certificate stays.
+    pub fn reload(&self) {
+        self.reload.ask();
+    }
+
     /// Stops accepting, commits and answers what is on its way, tells every client when to
     /// come back, closes the store. Bounded: see `shutdown_time` in the limits.
     pub fn stop(mut self) {
@@ -81,36 +89,49 @@ impl Server {
     }
 }
 
-/// The signals that end a server, watched from the moment it is made: make it before anybody is
+/// What a signal asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Asked {
+    /// SIGTERM, SIGINT: the end.
+    Stop,
+    /// SIGHUP: files are to be read again.
+    Reload,
+}
+
+/// The signals that a server obeys, watched from the moment it is made: make it before anybody is
 /// told that there is a server to be stopped.
 pub struct Signals {
     runtime: tokio::runtime::Runtime,
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
 }
 
 impl Signals {
-    /// Watches SIGTERM and SIGINT.
+    /// Watches SIGTERM, SIGINT and SIGHUP.
     ///
     /// # Errors
     /// Signals cannot be watched.
     pub fn watch() -> std::io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let (terminate, interrupt) = {
-            let _within = runtime.enter();
-            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
-        };
-        Ok(Self { runtime, terminate, interrupt })
+        let _within = runtime.enter();
+        let terminate = signal(SignalKind::terminate())?;
+        let interrupt = signal(SignalKind::interrupt())?;
+        let hangup = signal(SignalKind::hangup())?;
+        drop(_within);
+        Ok(Self { runtime, terminate, interrupt, hangup })
     }
 
-    /// Waits for one of them.
-    pub fn wait(mut self) {
+    /// Waits for one of them; the end goes first.
+    pub fn wait(&mut self) -> Asked {
         self.runtime.block_on(async {
             tokio::select! {
-                _ = self.terminate.recv() => {}
-                _ = self.interrupt.recv() => {}
+                biased;
+                _ = self.terminate.recv() => Asked::Stop,
+                _ = self.interrupt.recv() => Asked::Stop,
+                _ = self.hangup.recv() => Asked::Reload,
             }
-        });
+        })
     }
 }
 
@@ -126,5 +147,7 @@ pub fn log_to_stderr() {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(colours)
+        // A terminal that was closed would make a panic of each line.
+        .log_internal_errors(false)
         .init();
 }

@@ -1,6 +1,8 @@
 //! The binary from its start to its end: what it says, what it refuses, what it leaves.
 
+use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use damso_proto::address::ConnectionString;
@@ -186,6 +188,33 @@ fn the_admin_page_says_how_the_server_is() {
     println!("{} metrics of damso's own", names.len());
     assert!(names.len() >= 20, "{names:?}");
     assert_eq!(server.metric("damso_messages_acknowledged_total"), 1.0);
+}
+
+#[test]
+fn a_server_whose_terminal_is_closed_serves_on_and_ends_well() {
+    let directory = TempDir::new().expect("a temporary directory");
+    let mut child = binary(&directory.path().join("data"))
+        .args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--shards", "1"])
+        .env("DAMSO_LOG", "trace")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
+    // Nobody reads what it logs: each line fails from now on.
+    drop(child.stderr.take());
+    let output = BufReader::new(child.stdout.take().expect("its output"));
+    let strings = output.lines().map_while(Result::ok);
+    let told = strings.filter_map(|line| line.split('\'').nth(1).map(str::to_owned)).take(2);
+    let [alice, bob] = told.collect::<Vec<_>>().try_into().expect("two connection strings");
+    let pid = rustix::process::Pid::from_child(&child);
+    let signal = |signal| rustix::process::kill_process(pid, signal).expect("it is running");
+    signal(rustix::process::Signal::HUP);
+    for string in [alice, bob] {
+        let (mut raw, _) = Raw::greet(&string, "d");
+        raw.fence().expect("it is served");
+    }
+    signal(rustix::process::Signal::TERM);
+    assert!(child.wait().expect("it ends").success());
 }
 
 #[test]

@@ -4,6 +4,7 @@
 mod arrive; // who comes while their channels change
 mod away; //    who was away gets exactly what they missed, in one round trip
 mod broadcast; // a few write, any number read
+mod certificates; // another certificate, without a restart
 mod config; //  mistakes in the configuration, and what its limits do
 mod crash; //   nothing is lost when the process is killed
 mod crash_fleet; // people who chat on, whatever happens to the server

@@ -17,7 +17,10 @@ use prost::Message as _;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
+use rustls::{
+    ClientConfig, ClientConnection, DigitallySignedStruct, HandshakeKind, SignatureScheme,
+    StreamOwned,
+};
 
 /// A server that says nothing for so long is broken.
 const SILENCE_MAX: Duration = Duration::from_secs(20);
@@ -54,8 +57,17 @@ impl Raw {
 
     /// Connects, says Hello, and reads Welcome.
     pub(crate) fn greet(string: &str, device: &str) -> (Self, wire::Welcome) {
+        Self::greet_as(string, device, trusting(&[b"damso/1"]))
+    }
+
+    /// Connects as `config` says, says Hello, and reads Welcome.
+    pub(crate) fn greet_as(
+        string: &str,
+        device: &str,
+        config: ClientConfig,
+    ) -> (Self, wire::Welcome) {
         let string: ConnectionString = string.parse().expect("a connection string");
-        let mut raw = Self::connect(&string).expect("a connection");
+        let mut raw = Self::connect_as(&string, config).expect("a connection");
         raw.write(&encode(&frame(Ask::Hello(hello(&string, device))))).expect("Hello");
         match raw.next() {
             Ok(Said::Welcome(welcome)) => (raw, welcome),
@@ -86,6 +98,17 @@ impl Raw {
             heard.push(self.next().expect("an answer to the login"));
         }
         heard
+    }
+
+    /// The server's own certificate, after the handshake.
+    pub(crate) fn leaf(&self) -> CertificateDer<'static> {
+        let chain = self.stream.conn.peer_certificates().expect("a handshake");
+        chain.first().expect("a certificate").clone().into_owned()
+    }
+
+    /// How the handshake went.
+    pub(crate) fn handshake(&self) -> Option<HandshakeKind> {
+        self.stream.conn.handshake_kind()
     }
 
     /// Sends any bytes.

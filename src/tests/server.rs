@@ -42,6 +42,11 @@ impl Local {
         server.connection_string(uid, GOOD_FOR).expect("a uid")
     }
 
+    /// Has it read its files again, as SIGHUP does.
+    pub(crate) fn reload(&self) {
+        self.server.as_ref().expect("a running server").reload();
+    }
+
     /// Where everything is kept.
     pub(crate) fn data(&self) -> PathBuf {
         self.directory.path().join("data")

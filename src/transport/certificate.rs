@@ -1,4 +1,5 @@
-//! The server's side of TLS, and the pin that clients know it by.
+//! A certificate with its key, and the pin that clients know it by: the operator's, or one that
+//! the server makes.
 //!
 //! ```text
 //! ca-key.pem  made once, secret: the pin hangs on it alone
@@ -8,7 +9,8 @@
 //!
 //! The CA travels in the chain, so that a client finds the pinned key without a CA file.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,18 +21,15 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, PublicKeyData as _,
 };
-use rustls::ServerConfig;
 use rustls::crypto::ring as provider;
-use rustls::crypto::ring::cipher_suite;
 use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
-use rustls::server::{NoServerSessionStorage, ParsedCertificate};
+use rustls::server::ParsedCertificate;
+use rustls::sign::CertifiedKey;
 
+use super::validity::Validity;
+use crate::model::limits;
 use crate::runtime::private_file;
-
-/// What this protocol is called in TLS. A client that offers no name is rustls' to accept
-/// and ours to refuse.
-pub const ALPN: &[u8] = b"damso/1";
 
 /// Names that a development certificate is always good for.
 const LOCAL_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
@@ -39,13 +38,34 @@ const LEAF_TIME: Duration = Duration::from_hours(820 * 24);
 /// A clock beyond the year 5,000 is wrong.
 const CLOCK_MAX: Duration = Duration::from_hours(3_000 * 365 * 24);
 
-/// The server's side of TLS.
+/// A certificate chain, leaf first, with the leaf's key.
 #[derive(Clone, Debug)]
-pub struct Tls {
-    /// For every connection: TLS 1.3 alone, one stateless ticket, nothing before the handshake.
-    pub config: Arc<ServerConfig>,
+pub struct Certificate {
+    key: Arc<CertifiedKey>,
+    pin: String,
+    validity: Validity,
+}
+
+impl Certificate {
+    /// What handshakes are signed with.
+    pub(super) fn key(&self) -> Arc<CertifiedKey> {
+        self.key.clone()
+    }
+
     /// `sha256-` and the hash of a public key of the chain, for connection strings.
-    pub pin: String,
+    pub fn pin(&self) -> &str {
+        &self.pin
+    }
+
+    /// When the leaf is good.
+    pub fn validity(&self) -> Validity {
+        self.validity
+    }
+
+    /// Whether clients would see no difference.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.key.cert == other.key.cert
+    }
 }
 
 /// Why there is no certificate to serve with.
@@ -95,8 +115,25 @@ impl CertificateError {
         Self::Key { path: path.into(), reason: io::Error::other(reason) }
     }
 
-    fn library(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+    pub(super) fn library(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Library(error.into())
+    }
+
+    /// What to do about it.
+    pub fn advice(&self) -> &'static str {
+        match self {
+            Self::File { .. } => {
+                "give a certificate chain as a PEM file, the server's own certificate first"
+            }
+            Self::Key { .. } => {
+                "give the certificate's private key as an unencrypted PEM file that this user can \
+                 read"
+            }
+            Self::Mismatch { .. } => {
+                "give the key that this certificate was made for, or the certificate of this key"
+            }
+            Self::Name { .. } | Self::Library(_) => "give another certificate",
+        }
     }
 }
 
@@ -109,7 +146,7 @@ pub fn development(
     directory: &Path,
     names: &[String],
     now_ms: u64,
-) -> Result<Tls, CertificateError> {
+) -> Result<Certificate, CertificateError> {
     let key = ca_key(&directory.join("ca-key.pem"))?;
     let ca = ca_certificate(&directory.join("ca.pem"), &key)?;
     let pin = pin(&key.subject_public_key_info());
@@ -124,28 +161,30 @@ pub fn development(
         .map_err(CertificateError::library)?;
     let chain = vec![leaf.der().clone(), ca];
     let leaf_key = PrivatePkcs8KeyDer::from(leaf_key.serialize_der()).into();
-    let config = config(chain, leaf_key).map_err(CertificateError::library)?;
-    Ok(Tls { config, pin })
+    let key = certified(chain, leaf_key).map_err(CertificateError::library)?;
+    let validity = Validity::of(leaf.der()).map_err(CertificateError::library)?;
+    Ok(Certificate { key, pin, validity })
 }
 
 /// The operator's certificate: a chain, leaf first, and the leaf's private key, both PEM.
-/// The pin is that of the leaf.
+/// The pin is that of the leaf. Whether it is good today is not asked.
 ///
 /// # Errors
 /// [`CertificateError`] names the file at fault.
-pub fn load(chain_path: &Path, key_path: &Path) -> Result<Tls, CertificateError> {
-    let tls = read(chain_path, key_path)?;
+pub fn load(chain_path: &Path, key_path: &Path) -> Result<Certificate, CertificateError> {
+    let certificate = read(chain_path, key_path)?;
     warn_if_open(key_path)?;
-    Ok(tls)
+    Ok(certificate)
 }
 
 /// The same, without a warning about a key that others can read.
 ///
 /// # Errors
 /// [`CertificateError`] names the file at fault.
-pub fn read(chain_path: &Path, key_path: &Path) -> Result<Tls, CertificateError> {
-    let chain = CertificateDer::pem_file_iter(chain_path)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+pub fn read(chain_path: &Path, key_path: &Path) -> Result<Certificate, CertificateError> {
+    let chain = open(chain_path)
+        .map_err(pem::Error::Io)
+        .and_then(|file| CertificateDer::pem_reader_iter(file).collect::<Result<Vec<_>, _>>())
         .map_err(|error| match error {
             pem::Error::Io(reason) => CertificateError::File { path: chain_path.into(), reason },
             other => CertificateError::file(chain_path, other),
@@ -153,23 +192,37 @@ pub fn read(chain_path: &Path, key_path: &Path) -> Result<Tls, CertificateError>
     let leaf = chain
         .first()
         .ok_or_else(|| CertificateError::file(chain_path, "there is no certificate (PEM) in it"))?;
-    let leaf = ParsedCertificate::try_from(leaf)
+    let parsed = ParsedCertificate::try_from(leaf)
         .map_err(|error| CertificateError::file(chain_path, error))?;
-    let pin = pin(&leaf.subject_public_key_info());
-    let key = PrivateKeyDer::from_pem_file(key_path).map_err(|error| match error {
+    let pin = pin(&parsed.subject_public_key_info());
+    let validity = Validity::of(leaf)
+        .map_err(|error| CertificateError::file(chain_path, error.to_string()))?;
+    let key = open(key_path).map_err(pem::Error::Io).and_then(PrivateKeyDer::from_pem_reader);
+    let key = key.map_err(|error| match error {
         pem::Error::Io(reason) => CertificateError::Key { path: key_path.into(), reason },
         pem::Error::NoItemsFound => {
             CertificateError::key(key_path, "there is no private key (PEM) in it")
         }
         other => CertificateError::key(key_path, other),
     })?;
-    let config = config(chain, key).map_err(|error| match error {
+    let key = certified(chain, key).map_err(|error| match error {
         rustls::Error::InconsistentKeys(_) => {
             CertificateError::Mismatch { chain: chain_path.into(), key: key_path.into() }
         }
         other => CertificateError::key(key_path, other),
     })?;
-    Ok(Tls { config, pin })
+    Ok(Certificate { key, pin, validity })
+}
+
+/// A file of a bounded length.
+fn open(path: &Path) -> io::Result<impl Read> {
+    let file = File::open(path)?;
+    if file.metadata()?.len() > limits::CERTIFICATE_FILE_BYTES_MAX {
+        let what = format!("it is longer than {} bytes", limits::CERTIFICATE_FILE_BYTES_MAX);
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, what));
+    }
+    // One that grows, or is no file, ends there.
+    Ok(file.take(limits::CERTIFICATE_FILE_BYTES_MAX))
 }
 
 /// Whether a certificate can be made out for this: a host name, perhaps `*.` before it, or an IP
@@ -179,30 +232,12 @@ pub fn is_name(name: &str) -> bool {
     ServerName::try_from(bare).is_ok() && CertificateParams::new(vec![name.to_owned()]).is_ok()
 }
 
-fn config(
+/// The key must be the leaf's.
+fn certified(
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
-) -> Result<Arc<ServerConfig>, rustls::Error> {
-    let mut crypto = provider::default_provider();
-    // The cheapest first, and the server's order counts: fan-out is encryption above all.
-    crypto.cipher_suites = vec![
-        cipher_suite::TLS13_AES_128_GCM_SHA256,
-        cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
-        cipher_suite::TLS13_AES_256_GCM_SHA384,
-    ];
-    let mut config = ServerConfig::builder_with_provider(Arc::new(crypto))
-        .with_protocol_versions(&[&rustls::version::TLS13])?
-        .with_no_client_auth()
-        .with_single_cert(chain, key)?;
-    config.ignore_client_order = true;
-    config.alpn_protocols = vec![ALPN.to_vec()];
-    // Tickets hold the session, so that nothing is kept for a client that may never return.
-    config.ticketer = provider::Ticketer::new()?;
-    config.session_storage = Arc::new(NoServerSessionStorage {});
-    config.send_tls13_tickets = 1;
-    // What is sent before the handshake is over could be replayed.
-    config.max_early_data_size = 0;
-    Ok(Arc::new(config))
+) -> Result<Arc<CertifiedKey>, rustls::Error> {
+    CertifiedKey::from_der(chain, key, &provider::default_provider()).map(Arc::new)
 }
 
 fn ca_key(path: &Path) -> Result<KeyPair, CertificateError> {
@@ -284,68 +319,16 @@ fn warn_if_open(path: &Path) -> Result<(), CertificateError> {
 }
 
 /// The pin of a public key (DER, SubjectPublicKeyInfo).
-fn pin(public_key: &[u8]) -> String {
+pub(super) fn pin(public_key: &[u8]) -> String {
     let hash = ring::digest::digest(&ring::digest::SHA256, public_key);
     format!("sha256-{}", BASE64.encode(hash))
 }
 
 #[cfg(test)]
 mod tests {
-    use rustls::client::WebPkiServerVerifier;
-    use rustls::{
-        ClientConfig, ClientConnection, HandshakeKind, ProtocolVersion, RootCertStore,
-        ServerConnection,
-    };
-
     use super::*;
 
     const NOW_MS: u64 = 1_800_000_000_000;
-
-    /// A client that trusts the CA in `directory` and nothing else.
-    fn client(
-        directory: &Path,
-        versions: &[&'static rustls::SupportedProtocolVersion],
-    ) -> Arc<ClientConfig> {
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_file(directory.join("ca.pem")).unwrap()).unwrap();
-        let crypto = Arc::new(provider::default_provider());
-        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), crypto.clone());
-        let mut config = ClientConfig::builder_with_provider(crypto)
-            .with_protocol_versions(versions)
-            .unwrap()
-            .with_webpki_verifier(verifier.build().unwrap())
-            .with_no_client_auth();
-        config.alpn_protocols = vec![ALPN.to_vec()];
-        Arc::new(config)
-    }
-
-    /// Shakes hands in memory, the ticket that follows included.
-    fn connect(
-        tls: &Tls,
-        client: &Arc<ClientConfig>,
-        name: &str,
-    ) -> Result<ClientConnection, rustls::Error> {
-        let mut server = ServerConnection::new(tls.config.clone()).unwrap();
-        let name = ServerName::try_from(name.to_owned()).unwrap();
-        let mut client = ClientConnection::new(client.clone(), name)?;
-        while client.wants_write() || server.wants_write() {
-            let mut bytes = Vec::new();
-            while client.wants_write() {
-                client.write_tls(&mut bytes).unwrap();
-            }
-            server.read_tls(&mut bytes.as_slice()).unwrap();
-            let served = server.process_new_packets().map(drop);
-            bytes.clear();
-            while server.wants_write() {
-                server.write_tls(&mut bytes).unwrap();
-            }
-            client.read_tls(&mut bytes.as_slice()).unwrap();
-            client.process_new_packets()?;
-            served?;
-        }
-        assert!(!client.is_handshaking());
-        Ok(client)
-    }
 
     #[test]
     fn a_name_is_a_host_name_or_an_address() {
@@ -355,65 +338,6 @@ mod tests {
         for name in ["", "https://chat.example", "chat.example:443", "a b", "*", "a.*", "채팅"] {
             assert!(!is_name(name), "{name}");
         }
-    }
-
-    #[test]
-    fn every_name_of_the_server_is_good_and_no_other() {
-        let place = tempfile::tempdir().unwrap();
-        let tls = development(place.path(), &["chat.example".into()], NOW_MS).unwrap();
-        let client = client(place.path(), &[&rustls::version::TLS13]);
-        for name in ["localhost", "127.0.0.1", "::1", "chat.example"] {
-            assert!(connect(&tls, &client, name).is_ok(), "{name}");
-        }
-        for name in ["elsewhere.example", "127.0.0.2"] {
-            assert!(connect(&tls, &client, name).is_err(), "{name}");
-        }
-    }
-
-    #[test]
-    fn it_is_tls_1_3_with_the_cheapest_suite_our_protocol_and_one_ticket() {
-        let place = tempfile::tempdir().unwrap();
-        let tls = development(place.path(), &[], NOW_MS).unwrap();
-        let modern = client(place.path(), &[&rustls::version::TLS13, &rustls::version::TLS12]);
-        let connected = connect(&tls, &modern, "localhost").unwrap();
-        assert_eq!(connected.protocol_version(), Some(ProtocolVersion::TLSv1_3));
-        assert_eq!(connected.alpn_protocol(), Some(ALPN));
-        let suite = connected.negotiated_cipher_suite().unwrap().suite();
-        assert_eq!(suite, rustls::CipherSuite::TLS13_AES_128_GCM_SHA256);
-        assert_eq!(connected.handshake_kind(), Some(HandshakeKind::Full));
-        assert_eq!(connected.tls13_tickets_received(), 1);
-        let resumed = connect(&tls, &modern, "localhost").unwrap();
-        assert_eq!(resumed.handshake_kind(), Some(HandshakeKind::Resumed));
-        assert!(!resumed.is_early_data_accepted());
-        let old = client(place.path(), &[&rustls::version::TLS12]);
-        assert!(connect(&tls, &old, "localhost").is_err());
-    }
-
-    #[test]
-    fn the_pinned_key_is_in_the_chain_and_outlives_restarts() {
-        let place = tempfile::tempdir().unwrap();
-        let first = development(place.path(), &[], NOW_MS).unwrap();
-        let connected =
-            connect(&first, &client(place.path(), &[&rustls::version::TLS13]), "localhost");
-        let chain = connected.unwrap().peer_certificates().unwrap().to_vec();
-        let pins = chain.iter().map(|certificate| {
-            pin(&ParsedCertificate::try_from(certificate).unwrap().subject_public_key_info())
-        });
-        assert_eq!(pins.filter(|pin| *pin == first.pin).count(), 1);
-        assert_eq!(first.pin.len(), "sha256-".len() + 43);
-        // A lost certificate is made again, of the same key; so is one of another key.
-        for damage in [None, Some("")] {
-            let path = place.path().join("ca.pem");
-            match damage {
-                None => std::fs::remove_file(&path).unwrap(),
-                Some(text) => std::fs::write(&path, text).unwrap(),
-            }
-            let again = development(place.path(), &["new.example".into()], NOW_MS).unwrap();
-            assert_eq!(again.pin, first.pin);
-            let client = client(place.path(), &[&rustls::version::TLS13]);
-            assert!(connect(&again, &client, "new.example").is_ok());
-        }
-        assert!(!private_file::is_open_to_others(&place.path().join("ca-key.pem")).unwrap());
     }
 
     #[test]
@@ -433,11 +357,15 @@ mod tests {
         std::fs::write(path("key.pem"), made.signing_key.serialize_pem()).unwrap();
         std::fs::write(path("other.pem"), new_key().unwrap().serialize_pem()).unwrap();
         std::fs::write(path("empty.pem"), "").unwrap();
-        let tls = load(&path("chain.pem"), &path("key.pem")).unwrap();
-        assert_eq!(tls.pin, pin(&made.signing_key.subject_public_key_info()));
+        let long = " ".repeat(usize::try_from(limits::CERTIFICATE_FILE_BYTES_MAX).unwrap() + 1);
+        std::fs::write(path("long.pem"), long).unwrap();
+        let made_of = load(&path("chain.pem"), &path("key.pem")).unwrap();
+        assert_eq!(made_of.pin(), pin(&made.signing_key.subject_public_key_info()));
         for (chain, key, at_fault) in [
             ("missing.pem", "key.pem", "missing.pem"),
             ("empty.pem", "key.pem", "empty.pem"),
+            ("long.pem", "key.pem", "long.pem"),
+            ("chain.pem", "long.pem", "long.pem"),
             ("chain.pem", "missing.pem", "missing.pem"),
             ("chain.pem", "empty.pem", "empty.pem"),
             ("chain.pem", "other.pem", "other.pem"),

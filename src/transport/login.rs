@@ -12,8 +12,8 @@ use damso_proto::id::Uid;
 use damso_proto::server::{Said, ServerConn};
 use damso_proto::wire;
 
-use super::certificate;
 use super::handover::{self, Handovers};
+use super::tls::ALPN;
 use crate::connections::{Interest, Received, Scratch, Socket, Wire, WireError};
 use crate::model::limits;
 use crate::session::token::Verifier;
@@ -118,7 +118,7 @@ impl Coming {
         while !self.wire.handshaken() {
             self.more().await?;
         }
-        if self.wire.alpn() == Some(certificate::ALPN) {
+        if self.wire.alpn() == Some(ALPN) {
             self.shaken = true;
             Ok(())
         } else {

@@ -11,8 +11,9 @@ use super::mistake::Mistake;
 use super::origin::Path;
 use super::settings::Config;
 use super::table::{ADMIN, CERT, CHAT, DATA, KEY, TOKEN_KEY, elsewhere};
+use crate::runtime::clock::{Clock as _, RealClock};
 use crate::session::token::VerifyingKey;
-use crate::transport::{self, certificate, certificate::CertificateError};
+use crate::transport::{self, Standing, certificate, certificate::CertificateError};
 
 /// One thing that was looked at.
 pub(super) struct Checked {
@@ -47,33 +48,25 @@ fn certificate_of(config: &Config) -> Result<String, Vec<Mistake>> {
     let (Some(cert), Some(key)) = (&config.cert, &config.key) else {
         return Ok("a development certificate, made at the start".to_owned());
     };
-    let error = match certificate::read(cert, key) {
-        Ok(tls) => return Ok(format!("{} and its key, pin {}", cert.display(), tls.pin)),
-        Err(error) => error,
-    };
-    Err(match error {
-        CertificateError::Mismatch { .. } => mistake(
-            config,
-            KEY,
-            format!("{} is not the key of {}", key.display(), cert.display()),
-            format!(
-                "give the key that this certificate was made for, or its certificate in {CERT}"
-            ),
-        ),
-        CertificateError::Key { path, reason } => mistake(
-            config,
-            KEY,
-            format!("cannot use {}: {reason}", path.display()),
-            "give the certificate's private key as an unencrypted PEM file that this user can read",
-        ),
-        CertificateError::File { path, reason } => mistake(
-            config,
-            CERT,
-            format!("cannot use {}: {reason}", path.display()),
-            "give a certificate chain as a PEM file, the server's own certificate first",
-        ),
-        other => mistake(config, CERT, other.to_string(), "give another certificate"),
-    })
+    match certificate::read(cert, key) {
+        Ok(read) => {
+            let (pin, until) = (read.pin(), read.validity().until());
+            let standing = match read.validity().standing(RealClock::new().unix_ms()) {
+                Standing::Good => String::new(),
+                Standing::Early => format!(" (not before {})", read.validity().since()),
+                Standing::Soon | Standing::Urgent => " (soon: renew it)".to_owned(),
+                Standing::Over => " (over: renew it)".to_owned(),
+            };
+            Ok(format!("{} and its key, pin {pin}, good until {until}{standing}", cert.display()))
+        }
+        Err(error) => {
+            let path = match error {
+                CertificateError::Key { .. } | CertificateError::Mismatch { .. } => KEY,
+                _ => CERT,
+            };
+            Err(mistake(config, path, error.to_string(), error.advice()))
+        }
+    }
 }
 
 fn token_key(config: &Config) -> Result<String, Vec<Mistake>> {

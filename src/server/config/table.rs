@@ -96,8 +96,8 @@ pub(super) static SETTINGS: [Setting; 33] = [
         Some("cert"),
         "DAMSO_CERT",
         Place::File(|c| &mut c.cert),
-        "Certificate chain (PEM), the server's own first. Without it the server makes a \
-         development CA of its own.",
+        "Certificate chain (PEM), the server's own first; read again when it or the key changes, \
+         and at SIGHUP. Without it the server makes a development CA of its own.",
     ),
     setting(
         KEY,

@@ -11,7 +11,7 @@ use damso::runtime::random::SeededRandom;
 use damso::session::token::{Issuer, Verifier};
 use damso::store::directory::{self, Sqlite};
 use damso::store::memory::{InFlight, MemoryDisk};
-use damso::transport::certificate::{self, Tls};
+use damso::transport::{Tls, certificate};
 use damso_client::{ChannelKind, ChannelNo, Role, Seq, Uid};
 use damso_loadtest::checker::{Observation, Verdict};
 use damso_proto::address::{ConnectionString, Token};
@@ -226,7 +226,7 @@ impl Story {
         let uid = Uid::parse(uid).expect("a uid");
         let token = identity.issuer.issue(&uid, TOKEN_TIME, self.clock.unix_ms());
         let mut string = ConnectionString::new("127.0.0.1", 7443).expect("an address");
-        string.pin = Some(identity.tls.pin.parse().expect("a pin"));
+        string.pin = Some(identity.tls.pin().parse().expect("a pin"));
         string.token = Some(Token::new(token.as_str()).expect("a token"));
         string
     }
@@ -350,7 +350,8 @@ pub(crate) fn identity() -> &'static Identity {
         let certificate = params.self_signed(&key).expect("a certificate");
         std::fs::write(path("chain"), certificate.pem()).expect("a file");
         std::fs::write(path("key"), key.serialize_pem()).expect("a file");
-        let tls = certificate::load(&path("chain"), &path("key")).expect("a certificate");
+        let read = certificate::load(&path("chain"), &path("key")).expect("a certificate");
+        let tls = Tls::new(read).expect("TLS");
         let issuer = Issuer::open_or_make(&path("token-key")).expect("an issuer");
         let verifier = Arc::new(Verifier::new(vec![issuer.verifying_key()]));
         Identity { tls, verifier, issuer }
