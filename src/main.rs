@@ -45,6 +45,9 @@ fn run(cli: Cli) -> Result<ExitCode, Box<dyn std::error::Error>> {
         Some(Command::Doctor(arguments)) => {
             print(&server::doctor(&cli.config(environment)?, *arguments)?)?;
         }
+        Some(Command::Revoke(arguments)) => {
+            println!("{}", server::revoke(&cli.config(environment)?, arguments)?);
+        }
         Some(Command::Serve) | None => {
             let config = cli.config(environment)?;
             server::log_to_stderr();

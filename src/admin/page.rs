@@ -1,16 +1,18 @@
-//! The admin routes: `/metrics`, `/healthz`, `/readyz`, and a page that names them.
+//! The admin routes: `/metrics`, `/healthz`, `/readyz`, `/revoke`, and a page that names them.
 
 use std::io;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use metrics_exporter_prometheus::PrometheusHandle;
 
-use super::process;
+use super::{process, revoke};
+use crate::model::limits;
+use crate::requests::Revoker;
 
 /// Prometheus' text format.
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -36,6 +38,7 @@ pub async fn serve(
     listener: tokio::net::TcpListener,
     metrics: PrometheusHandle,
     health: Arc<dyn Health>,
+    revoker: Revoker,
 ) -> io::Result<()> {
     let page = Arc::new(Page { metrics, health });
     let routes = Router::new()
@@ -43,7 +46,9 @@ pub async fn serve(
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(scrape))
-        .with_state(page);
+        .with_state(page)
+        .route("/revoke", post(revoke::revoke).with_state(Arc::new(revoker)))
+        .layer(DefaultBodyLimit::max(limits::ADMIN_BODY_BYTES_MAX));
     axum::serve(listener, routes).await
 }
 
@@ -53,7 +58,8 @@ async fn index(State(page): State<Arc<Page>>) -> String {
         "{about}\n\n\
          /healthz  200 while the process answers\n\
          /readyz   200 while connections and messages are taken, else 503 and why\n\
-         /metrics  Prometheus text\n"
+         /metrics  Prometheus text\n\
+         /revoke   POST {{\"user\": UID, \"device\": ID}}: tokens so far, or one device, count no more\n"
     )
 }
 

@@ -212,6 +212,16 @@ impl Connections {
         self.leave_all(id.slot);
     }
 
+    /// The same without what waits: of all that is not encrypted yet, `closing` alone is sent.
+    pub fn cut(&mut self, id: ConnectionId, closing: Bytes) {
+        if let Some(pipe) = self.table.get_mut(id).filter(|pipe| pipe.life != Life::Over) {
+            pipe.control = Vec::new();
+            // It may have been about to end in peace.
+            pipe.life = Life::Open;
+        }
+        self.finish(id, closing);
+    }
+
     /// Takes the connection out of all channels and of the table. Its id is worth nothing then.
     /// Returns the wire of one whose last words were written: see [`Wire::part`].
     pub fn remove(&mut self, id: ConnectionId) -> Option<Wire> {

@@ -9,9 +9,11 @@ use std::time::Duration;
 use damso_proto::id::{ChannelNo, MessageId, Seq, UserNo};
 use damso_proto::time::Moment;
 use damso_proto::wire;
+use tokio::sync::oneshot;
 
 use super::rate::{Admission, Pace};
 use crate::model::deadline::Deadline;
+use crate::model::device::DeviceId;
 use crate::model::draft::Invalid;
 use crate::model::rights::{Actor, Denied, Kind, RightsChange, Role};
 use crate::runtime::route::{Route, ShardNo};
@@ -60,6 +62,18 @@ pub enum Mail {
     },
     /// An answer to a request of a connection here.
     Answer(Route, Outcome),
+    /// Sessions of a person whose home is here must end.
+    Cut(Cut),
+}
+
+/// Sessions that must end, for good: what they were let in by counts no more.
+pub struct Cut {
+    /// Whose.
+    pub user: UserNo,
+    /// Of this device alone; `None`: of all.
+    pub device: Option<DeviceId>,
+    /// Told how many there were, once nothing more is sent to any.
+    pub done: oneshot::Sender<usize>,
 }
 
 /// What a channel's owner is asked to do; done in order of arrival.

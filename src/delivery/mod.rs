@@ -42,7 +42,7 @@ pub(crate) mod tests;
 
 pub use home::{Arrival, LoadTicket};
 pub use mail::{
-    Answer, Change, ChangeKind, Found, Mail, Membership, OpenError, Outcome, Refusal, Rights,
+    Answer, Change, ChangeKind, Cut, Found, Mail, Membership, OpenError, Outcome, Refusal, Rights,
     Submission, Work,
 };
 pub use owner::{Tools, refusal_of};

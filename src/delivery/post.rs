@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use damso_proto::id::ChannelNo;
+use damso_proto::id::{ChannelNo, UserNo};
 use metrics::counter;
 
 use super::mail::{Mail, Outcome};
@@ -32,6 +32,11 @@ impl Mailboxes {
     /// The mailbox of one shard.
     pub fn of(&self, shard: ShardNo) -> Option<&Arc<Mailbox<Mail>>> {
         self.all.get(shard.index())
+    }
+
+    /// The mailbox of a person's home shard.
+    pub fn home(&self, user: UserNo) -> Option<&Arc<Mailbox<Mail>>> {
+        self.of(placement::home(user, self.shards))
     }
 
     pub(super) fn owner(&self, channel: ChannelNo) -> Option<&Arc<Mailbox<Mail>>> {

@@ -9,7 +9,7 @@ use damso_proto::id::{ChannelNo, UserNo};
 use damso_proto::time::Moment;
 
 use super::home::{Arrival, Homes, LoadTicket};
-use super::mail::{Answer, Mail, Membership, Outcome, Rights, Work};
+use super::mail::{Answer, Cut, Mail, Membership, Outcome, Rights, Work};
 use super::owner::{Owned, Tools};
 use super::post::{Mailboxes, Post};
 use crate::connections::{Connections, Wire};
@@ -40,6 +40,7 @@ pub struct Delivery {
     owned: Owned,
     homes: Homes,
     mail: Vec<Mail>,
+    cuts: Vec<Cut>,
     swept_at: Moment,
 }
 
@@ -56,6 +57,7 @@ impl Delivery {
             owned: Owned::new(tools.clone()),
             homes: Homes::new(tools.limits.connections_per_user),
             mail: Vec::new(),
+            cuts: Vec::new(),
             swept_at: tools.clock.now(),
             tools,
         }
@@ -140,6 +142,11 @@ impl Delivery {
         self.post.take_answers()
     }
 
+    /// Sessions here that must end, since the last call.
+    pub fn take_cuts(&mut self) -> Vec<Cut> {
+        std::mem::take(&mut self.cuts)
+    }
+
     /// Returns the vector of `take_answers` for reuse.
     pub fn give_back(&mut self, answers: Vec<(Route, Outcome)>) {
         self.post.give_back(answers);
@@ -170,6 +177,7 @@ impl Delivery {
                 self.connections.reach(channel, head, self.tools.clock.now());
             }
             Mail::Answer(route, outcome) => post.answer(route, outcome),
+            Mail::Cut(cut) => self.cuts.push(cut),
         }
     }
 

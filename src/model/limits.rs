@@ -49,6 +49,8 @@ pub const MEMBERS_PER_PAGE_MAX: usize = 500;
 pub const PEOPLE_PER_LOOKUP_MAX: usize = 100;
 /// Most devices of a person.
 pub const DEVICES_PER_USER_MAX: usize = 10;
+/// How exactly it is known when a device was last seen: a login writes no more often.
+pub const DEVICE_SEEN_GRAIN: Duration = Duration::from_hours(7 * 24);
 /// Most connections of a person.
 pub const CONNECTIONS_PER_USER_MAX: usize = 20;
 
@@ -95,6 +97,12 @@ pub const RESUME_READS_MAX: usize = 64;
 pub const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(5);
 /// A valid Hello must have come after this long.
 pub const LOGIN_TIME_MAX: Duration = Duration::from_secs(10);
+/// A login that meets a revocation is looked up again, so often at most.
+pub const LOGIN_LOOKS_MAX: usize = 8;
+/// A revocation is confirmed by the person's home shard within this, or its outcome is unknown.
+pub const REVOKE_TIME_MAX: Duration = Duration::from_secs(10);
+/// Longest body of a request on the admin port, bytes.
+pub const ADMIN_BODY_BYTES_MAX: usize = 4 * 1024;
 /// Of all connections, one in this many may be not yet logged in.
 pub const UNAUTHENTICATED_SHARE: usize = 10;
 /// Of those, one in this many may come from a single address.

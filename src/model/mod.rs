@@ -3,6 +3,7 @@
 pub mod body; //    the hash that tells a repetition from another request
 pub mod budget; //  a rate for whoever asks, and a turn for what is too much
 pub mod deadline; // until when a request is worth starting
+pub mod device; //  what an installation calls itself
 pub mod draft; //   what a person asks for, checked
 pub mod event; //   an event encoded once, for the wire and the disk
 pub mod limits; //  every limit of the server, with its unit

@@ -17,6 +17,7 @@ mod outcome; //  what became of earlier sends
 mod people; //   numbers and uids
 mod refusal; //  why not
 mod resume; //   how each channel stands for a device that comes back
+mod revoke; //   tokens and devices that count no more
 mod send; //     a message on its way to the owner
 mod table; //    one row per request kind
 
@@ -29,5 +30,6 @@ pub use floors::{Actor, Floors, Waiting};
 pub use outcome::outcomes;
 pub use refusal::Refusal;
 pub use resume::{Cursor, Cursors, Plan, Replay, Visible, memberships, plan, replay};
+pub use revoke::{RevokeError, Revoked, Revoker};
 pub use send::send;
 pub use table::{Reply, Row, handle, row};

@@ -19,6 +19,7 @@ use crate::admin::{self, Health};
 use crate::connections;
 use crate::delivery::{self, Groups, Mailboxes, Tools};
 use crate::model::limits::{self, Limits};
+use crate::requests::Revoker;
 use crate::runtime::clock::{Clock, RealClock};
 use crate::runtime::door::Door;
 use crate::runtime::placement::Shards;
@@ -116,8 +117,9 @@ impl Server {
         drop(drained);
         delivery::take_up(&*rooms.directory, &rooms.mailboxes)?;
         let health = Arc::new(Ready { log: rooms.log.clone(), shutdown: shutdown.watch() });
-        let page =
-            serve_page(page, metrics, health, shutdown.watch()).map_err(StartError::Thread)?;
+        let revoker = revoker(&rooms);
+        let page = serve_page(page, metrics, (health, revoker.clone()), shutdown.watch())
+            .map_err(StartError::Thread)?;
         let reload = Reload::spawn(identity.take_renewal()).map_err(StartError::Thread)?;
         Ok(Self {
             config,
@@ -126,6 +128,7 @@ impl Server {
             identity,
             reload,
             log: rooms.log,
+            revoker,
             shutdown,
             shards: threads,
             page: Some(page),
@@ -213,6 +216,15 @@ fn directory_options(config: &Config) -> directory::Options {
     }
 }
 
+fn revoker(rooms: &Rooms) -> Revoker {
+    Revoker {
+        directory: rooms.directory.clone(),
+        door: rooms.door.clone(),
+        mailboxes: rooms.mailboxes.clone(),
+        clock: rooms.clock.clone(),
+    }
+}
+
 fn options(config: &Config) -> session::Options {
     let Limits { probe_after, idle_limit, login_time, .. } = config.limits;
     session::Options {
@@ -247,7 +259,7 @@ fn recorder() -> PrometheusHandle {
 fn serve_page(
     listener: TcpListener,
     metrics: PrometheusHandle,
-    health: Arc<Ready>,
+    (health, revoker): (Arc<Ready>, Revoker),
     mut shutdown: Watch,
 ) -> io::Result<JoinHandle<()>> {
     listener.set_nonblocking(true)?;
@@ -257,7 +269,7 @@ fn serve_page(
         let served = runtime.block_on(async {
             let listener = tokio::net::TcpListener::from_std(listener)?;
             tokio::select! {
-                served = admin::serve(listener, metrics, health) => served,
+                served = admin::serve(listener, metrics, health, revoker) => served,
                 () = shutdown.reached(Phase::Stopped) => Ok(()),
             }
         });

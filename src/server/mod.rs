@@ -7,6 +7,7 @@ mod descriptors; // how many there are, and for whom
 mod doctor; //  what this machine is, and what to expect of it
 mod greeting; // what a newcomer reads after the start
 mod identity; //  who issues tokens, and the server's certificate
+mod operate; // what an operator has a running server do
 mod reload; //  the certificate follows its files
 mod running; // a server that serves, and how it ends
 mod shards; //  one thread per shard
@@ -14,8 +15,9 @@ mod shards; //  one thread per shard
 pub use build::StartError;
 pub use config::{
     Cli, Command, Config, ConfigCommand, DoctorArgs, Flags, Mistake, Mistakes, Origin, Origins,
-    TokenArgs, Told, annotated, check, effective,
+    RevokeArgs, TokenArgs, Told, annotated, check, effective,
 };
 pub use doctor::{DoctorError, doctor};
 pub use greeting::token;
+pub use operate::{OperateError, revoke};
 pub use running::{Asked, Server, Signals, log_to_stderr};

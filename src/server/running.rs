@@ -13,6 +13,7 @@ use super::config::Config;
 use super::greeting::{self, Facts};
 use super::identity::Identity;
 use super::reload::Reload;
+use crate::requests::Revoker;
 use crate::runtime::shutdown::{Phase, Shutdown};
 use crate::store::log::ChannelLog;
 
@@ -24,6 +25,7 @@ pub struct Server {
     pub(super) identity: Identity,
     pub(super) reload: Reload,
     pub(super) log: Arc<dyn ChannelLog>,
+    pub(super) revoker: Revoker,
     pub(super) shutdown: Shutdown,
     pub(super) shards: Vec<JoinHandle<()>>,
     pub(super) page: Option<JoinHandle<()>>,
@@ -50,6 +52,11 @@ impl Server {
     /// issued elsewhere, or the uid is not one.
     pub fn connection_string(&self, uid: &str, good_for: Duration) -> Option<String> {
         self.identity.connection_string(self.address, uid, good_for)
+    }
+
+    /// Makes tokens and devices count no more, as an operator says.
+    pub fn revoker(&self) -> &Revoker {
+        &self.revoker
     }
 
     /// What a newcomer reads after the start.

@@ -11,6 +11,7 @@
 //! Wire codes are made here and nowhere else.
 
 mod bulk; //    long answers, one chunk in flight
+mod cut; //     sessions that are revoked
 mod life; //    a shard's beginning and end
 mod login; //   Hello: version and token, before there is a session
 mod metrics; // what a shard counts of its sessions
@@ -22,6 +23,6 @@ mod table; //   sessions by connection
 pub mod token; //  who is it: tokens, checked and issued
 
 pub use life::{drain, make};
-pub use login::{Guest, Refused, check};
+pub use login::{Guest, Refused, admitted, check};
 pub use reply::closing;
 pub use shard::{Options, Shard};

@@ -77,8 +77,11 @@ impl Shard {
         let shard = self.clone();
         tokio::task::spawn_local(async move {
             tokio::time::sleep(hold).await;
-            if shard.with_session(from.route.connection, |_| ()).is_some() {
-                shard.carry_out(actor, from, kind);
+            match shard.with_session(from.route.connection, |session| session.is_over) {
+                Some(false) => shard.carry_out(actor, from, kind),
+                // Whoever asked may do so no more.
+                Some(true) => shard.answered(from.route.connection),
+                None => {}
             }
         });
     }
@@ -96,6 +99,10 @@ impl Shard {
         let shard = self.clone();
         tokio::task::spawn_local(async move {
             shard.know(actor.user).await;
+            if shard.with_session(id, |session| session.is_over).unwrap_or(true) {
+                // Nobody is left to be answered, and whoever asked may do so no more.
+                return shard.answered(id);
+            }
             let reply = requests::handle(actor, from, kind, shard.floors()).await;
             shard.floors().forget(from.route);
             match reply {

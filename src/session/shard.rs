@@ -8,7 +8,7 @@
 //! with sockets, clock, randomness and stores injected. All methods are called from
 //! that one thread; no borrow is held across an await.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, RefCell, RefMut};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -144,13 +144,15 @@ impl Shard {
 
     /// Takes a person in whose home this is, and welcomes them. The reading task is the caller's.
     pub fn adopt(self: &Rc<Self>, wire: Wire, guest: Guest) -> ConnectionId {
-        let Guest { user, uid, token_expires_ms, mut conn, left } = guest;
+        let Guest { user, login, token_expires_ms, mut conn, left, .. } = guest;
         let now = self.floors.clock.now();
         let id = self.floors.delivery.borrow_mut().connections.enter(wire, now);
         conn.accept(now);
         let session = Session {
             conn,
             user,
+            device: login.device,
+            is_over: false,
             resuming: Some(Box::default()),
             reader: None,
             bulk: Vec::new(),
@@ -160,7 +162,7 @@ impl Shard {
         };
         self.sessions.borrow_mut().insert(id, session);
         self.metrics.opened();
-        let welcome = self.welcome(user.get(), uid.as_str(), token_expires_ms);
+        let welcome = self.welcome(user.get(), login.uid.as_str(), token_expires_ms);
         self.control(id, reply::unasked(Kind::Welcome(welcome)));
         self.hear(id, &left);
         self.kick();
@@ -243,6 +245,7 @@ impl Shard {
     /// Tells the client why, and ends the connection once that is written.
     pub fn close(&self, id: ConnectionId, code: CloseCode, after: Duration, text: &str) {
         self.metrics.closed(code.name());
+        self.with_session(id, |session| session.is_over = true);
         let frame = reply::closing(code, after, text);
         self.floors.delivery.borrow_mut().connections.finish(id, frame);
         self.kick();
@@ -289,6 +292,10 @@ impl Shard {
         self.sessions.borrow_mut().get(id).map(act)
     }
 
+    pub(super) fn sessions_mut(&self) -> RefMut<'_, Table> {
+        self.sessions.borrow_mut()
+    }
+
     pub(super) fn metrics(&self) -> &Metrics {
         &self.metrics
     }
@@ -324,11 +331,12 @@ impl Shard {
 
     /// One turn. `true`: there is more to do at once.
     fn turn(self: &Rc<Self>) -> bool {
-        let answers = {
+        let (answers, cuts) = {
             let mut delivery = self.floors.delivery.borrow_mut();
             delivery.deliver();
-            delivery.take_answers()
+            (delivery.take_answers(), delivery.take_cuts())
         };
+        cuts.into_iter().for_each(|cut| self.cut(cut));
         for (route, outcome) in &answers {
             self.answer(*route, outcome);
         }
@@ -420,7 +428,10 @@ impl Shard {
     fn hear(self: &Rc<Self>, id: ConnectionId, mut plain: &[u8]) {
         let now = self.floors.clock.now();
         loop {
-            let said = self.with_session(id, |session| session.conn.next(&mut plain, now));
+            let said = self.with_session(id, |session| match session.is_over {
+                true => Ok(None),
+                false => session.conn.next(&mut plain, now),
+            });
             match said {
                 None | Some(Ok(None)) => return,
                 Some(Ok(Some(said))) => self.said(id, said),

@@ -6,6 +6,7 @@ use damso_proto::id::UserNo;
 use damso_proto::server::ServerConn;
 use tokio::task::AbortHandle;
 
+use crate::model::device::DeviceId;
 use crate::requests::Cursors;
 use crate::runtime::route::ConnectionId;
 
@@ -13,6 +14,9 @@ use crate::runtime::route::ConnectionId;
 pub(super) struct Session {
     pub(super) conn: ServerConn,
     pub(super) user: UserNo,
+    pub(super) device: DeviceId,
+    /// It was told why it ends: nothing that it said is heard any more.
+    pub(super) is_over: bool,
     /// Gathered from Resume frames until the last one.
     pub(super) resuming: Option<Box<Resuming>>,
     /// The reading task, while reading is paused.

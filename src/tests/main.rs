@@ -29,6 +29,7 @@ mod raw; //     a client made of nothing but a TLS socket and frames
 mod resume; // one flight up, and everything that was missed comes down
 mod revoke; // who may read, while messages flow
 mod secrets; // what stands in no log
+mod sent_away; // tokens and devices that count no more, while messages flow
 mod server; //  a server to test
 mod sim; //     the server under a paused clock and a failing network, from one seed
 mod source; //  Rust source as far as imports go

@@ -58,6 +58,11 @@ impl Process {
         &self.address
     }
 
+    /// Where the admin page is.
+    pub(crate) fn admin(&self) -> &str {
+        &self.admin
+    }
+
     /// The connection string of a person, as `damso token` prints it.
     pub(crate) fn string(&self, uid: &str) -> String {
         let printed = binary(&self.data())

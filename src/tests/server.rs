@@ -4,7 +4,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Parser as _;
+use damso::model::device::DeviceId;
+use damso::requests::RevokeError;
 use damso::server::{Cli, Config, Server};
+use damso_proto::id::Uid;
 use tempfile::TempDir;
 
 /// Arguments of a server of two shards whose people may ask as often as they like.
@@ -45,6 +48,16 @@ impl Local {
     /// Has it read its files again, as SIGHUP does.
     pub(crate) fn reload(&self) {
         self.server.as_ref().expect("a running server").reload();
+    }
+
+    /// Revokes a person's tokens, or one device; how many sessions that ended.
+    pub(crate) fn revoke(&self, uid: &str, device: Option<&str>) -> Result<usize, RevokeError> {
+        let revoker = self.server.as_ref().expect("a running server").revoker();
+        let uid = Uid::parse(uid).expect("a uid");
+        let device = device.map(|device| DeviceId::parse(device).expect("a device"));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        let revoked = runtime.expect("a runtime").block_on(revoker.revoke(uid, device));
+        revoked.map(|revoked| revoked.sessions)
     }
 
     /// Where everything is kept.

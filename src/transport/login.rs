@@ -5,20 +5,19 @@ use std::cell::RefCell;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use damso_proto::code::CloseCode;
-use damso_proto::id::Uid;
+use damso_proto::id::UserNo;
 use damso_proto::server::{Said, ServerConn};
 use damso_proto::wire;
 
+use super::admit;
 use super::handover::{self, Handovers};
 use super::tls::ALPN;
 use crate::connections::{Interest, Received, Scratch, Socket, Wire, WireError};
-use crate::model::limits;
 use crate::session::token::Verifier;
 use crate::session::{self, Guest, Refused, Shard};
-use crate::store::directory::{Directory, Provision, User};
+use crate::store::directory::{Directory, Login, Provision};
 
 /// What every login on a shard needs.
 #[derive(Clone)]
@@ -67,28 +66,29 @@ pub async fn enter(entrance: Entrance, socket: Box<dyn Socket>) -> bool {
     let refused = match done {
         Ok(Ok(guest)) => {
             let Coming { wire, conn, plain, .. } = coming;
-            let (user, uid, token_expires_ms) = guest;
-            let guest = Guest { user: user.number, uid, token_expires_ms, conn, left: plain };
+            let Known { user, login, revocations, token_expires_ms } = guest;
+            let guest = Guest { user, login, revocations, token_expires_ms, conn, left: plain };
             handover::send(&entrance.shard, &entrance.handovers, wire, guest);
             return true;
         }
         Ok(Err(Ended::Silent(reason))) => {
-            count(reason);
+            admit::count(reason);
             return coming.shaken;
         }
         Ok(Err(Ended::Told(refused))) => refused,
         Err(_) => Refused { code: CloseCode::LoginLate, text: "no login in time" },
     };
-    count(refused.code.name());
-    let shaken = coming.shaken;
-    let told = coming.tell(&refused);
-    // Whoever does not read the reason loses it.
-    drop(tokio::time::timeout(limits::FAREWELL, told).await);
-    shaken
+    admit::farewell(coming.wire, &coming.scratch, &refused).await;
+    coming.shaken
 }
 
-fn count(reason: &'static str) {
-    metrics::counter!("damso_logins_failed_total", "reason" => reason).increment(1);
+/// Somebody who may come in.
+struct Known {
+    user: UserNo,
+    login: Login,
+    /// As counted before the directory was asked.
+    revocations: u64,
+    token_expires_ms: u64,
 }
 
 struct Coming {
@@ -101,7 +101,7 @@ struct Coming {
 }
 
 impl Coming {
-    async fn log_in(&mut self, entrance: &Entrance) -> Result<(User, Uid, u64), Ended> {
+    async fn log_in(&mut self, entrance: &Entrance) -> Result<Known, Ended> {
         let patience = entrance.shard.floors().limits.handshake_time;
         tokio::time::timeout(patience, self.shake_hands())
             .await
@@ -109,9 +109,11 @@ impl Coming {
         let hello = self.hello(entrance).await?;
         let now_ms = entrance.shard.floors().clock.unix_ms();
         let checked = session::check(&hello, &entrance.door.verifier, now_ms);
-        let (uid, token_expires_ms) = checked.map_err(Ended::Told)?;
-        let user = find(&entrance.door, &entrance.shard, uid.clone()).await?;
-        Ok((user, uid, token_expires_ms))
+        let (login, token_expires_ms) = checked.map_err(Ended::Told)?;
+        let revocations = entrance.door.directory.revocations();
+        let admission = admit::ask(&entrance.shard, &login, entrance.door.provision).await;
+        let user = admission.and_then(session::admitted).map_err(Ended::Told)?;
+        Ok(Known { user, login, revocations, token_expires_ms })
     }
 
     async fn shake_hands(&mut self) -> Result<(), Ended> {
@@ -159,35 +161,6 @@ impl Coming {
             Ok(Received::End) => Err(Ended::Silent("gone")),
             Err(WireError::Io(_)) => Err(Ended::Silent("gone")),
             Err(_) => Err(Ended::Silent("tls")),
-        }
-    }
-
-    async fn tell(mut self, refused: &Refused) {
-        let frame = session::closing(refused.code, Duration::ZERO, refused.text);
-        let sent = self.wire.send(&mut self.scratch.borrow_mut(), &frame);
-        if sent.is_ok() && self.wire.drain().await.is_ok() {
-            self.wire.end(&mut self.scratch.borrow_mut());
-            self.wire.part().await;
-        }
-    }
-}
-
-async fn find(door: &Door, shard: &Rc<Shard>, uid: Uid) -> Result<User, Ended> {
-    let (directory, provision) = (door.directory.clone(), door.provision);
-    let now_ms = shard.floors().clock.unix_ms();
-    let find = move || directory.log_in(&uid, provision, now_ms);
-    let found = shard.floors().door.call(find).await;
-    let busy = Refused { code: CloseCode::Overloaded, text: "too many logins at once" };
-    match found {
-        Ok(Ok(Some(user))) => Ok(user),
-        Ok(Ok(None)) => {
-            let text = "this person is not known here";
-            Err(Ended::Told(Refused { code: CloseCode::TokenInvalid, text }))
-        }
-        Err(_) => Err(Ended::Told(busy)),
-        Ok(Err(error)) => {
-            tracing::error!(%error, "a login cannot be looked up");
-            Err(Ended::Told(busy))
         }
     }
 }

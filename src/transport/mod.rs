@@ -10,6 +10,7 @@
 //!    +-- home is elsewhere: leave this epoll, travel by mail, join that one ----+
 //! ```
 
+mod admit; //      whether somebody may come in, and what they are told if not
 pub mod certificate; // a certificate with its key: given files, or a development CA
 mod guests; //     connections that are not logged in yet
 mod handover; //   a connection on its way to its home shard

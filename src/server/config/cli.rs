@@ -50,6 +50,8 @@ pub enum Command {
     Serve,
     /// Print a connection string for a person, signed by the built-in issuer.
     Token(TokenArgs),
+    /// Make a person's tokens so far, or one device of theirs, count no more at a running server.
+    Revoke(RevokeArgs),
     /// Print, check or explain the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -66,6 +68,17 @@ pub struct TokenArgs {
     /// How long the token is good for, in hours.
     #[arg(long, default_value_t = 24 * 30)]
     pub hours: u64,
+}
+
+/// Options of `damso revoke`. The server is found where the configuration has its admin page.
+#[derive(Args, Clone, Debug)]
+pub struct RevokeArgs {
+    /// The person's uid. Without --device every token issued until now is revoked.
+    #[arg(long)]
+    pub user: String,
+    /// Only this device: the name that the app chose for its installation.
+    #[arg(long)]
+    pub device: Option<String>,
 }
 
 /// Options of `damso doctor`.

@@ -32,7 +32,7 @@ mod unit; //      durations, sizes and rates as people write them
 mod tests;
 
 pub use check::{Told, check};
-pub use cli::{Cli, Command, ConfigCommand, DoctorArgs, TokenArgs};
+pub use cli::{Cli, Command, ConfigCommand, DoctorArgs, RevokeArgs, TokenArgs};
 pub use default::{annotated, effective};
 pub use flags::Flags;
 pub(super) use machine::{no_data, not_admin, not_chat};

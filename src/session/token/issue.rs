@@ -83,7 +83,8 @@ impl Issuer {
 
     /// A token for `uid`, good for `ttl` from `now_ms` (milliseconds since 1970) on.
     pub fn issue(&self, uid: &Uid, ttl: Duration, now_ms: u64) -> Token {
-        let issued = now_ms / 1_000;
+        // To the millisecond: a token made right after a revocation counts.
+        let issued = now_ms as f64 / 1_000.0;
         let expires = now_ms.saturating_add(millis(ttl)).div_ceil(1_000);
         let header = serde_json::json!({ "alg": "EdDSA", "typ": "JWT", "kid": self.kid });
         let claims = serde_json::json!({

@@ -3,7 +3,7 @@
 //! ```text
 //! base64url(header) . base64url(claims) . base64url(signature, 64 bytes)
 //! header   alg "EdDSA" or "Ed25519", kid optional
-//! claims   sub = uid, aud holds "damso", exp, nbf optional
+//! claims   sub = uid, aud holds "damso", exp; nbf and iat optional
 //! ```
 //!
 //! The time is an argument, so this stands on ring and serde_json rather than on a JWT

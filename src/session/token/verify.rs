@@ -43,6 +43,8 @@ pub enum TokenError {
 pub struct Claims {
     /// Who it is.
     pub uid: Uid,
+    /// When the token was issued, milliseconds since 1970; 0: it does not say.
+    pub issued_ms: u64,
     /// When the token ends, milliseconds since 1970.
     pub expires_ms: u64,
 }
@@ -116,6 +118,7 @@ struct RawClaims {
     aud: Audience,
     exp: serde_json::Number,
     nbf: Option<serde_json::Number>,
+    iat: Option<serde_json::Number>,
 }
 
 #[derive(Deserialize)]
@@ -144,8 +147,13 @@ impl RawClaims {
         {
             return Err(TokenError::NotYetValid);
         }
+        let issued_ms = self.iat.as_ref().map_or(Ok(0), moment_ms)?;
+        // Else whoever is trusted could issue tokens that no revocation reaches.
+        if now_ms.saturating_add(skew_ms) < issued_ms {
+            return Err(TokenError::NotYetValid);
+        }
         let uid = Uid::parse(&self.sub).ok_or(TokenError::Malformed("sub is not a uid"))?;
-        Ok(Claims { uid, expires_ms })
+        Ok(Claims { uid, issued_ms, expires_ms })
     }
 }
 
@@ -155,7 +163,7 @@ fn moment_ms(seconds: &serde_json::Number) -> Result<u64, TokenError> {
         return Ok(whole.saturating_mul(1_000));
     }
     match seconds.as_f64() {
-        Some(seconds) if seconds >= 0.0 => Ok((seconds * 1_000.0) as u64), // saturates
+        Some(seconds) if seconds >= 0.0 => Ok((seconds * 1_000.0).round() as u64), // saturates
         _ => Err(TokenError::Malformed("not a time")),
     }
 }
@@ -209,11 +217,11 @@ mod tests {
         let issuer = issuer();
         let verifier = Verifier::new(vec![issuer.verifying_key()]);
         let uid = Uid::parse("민수").unwrap();
-        let token = issuer.issue(&uid, Duration::from_secs(900), NOW_MS);
+        let token = issuer.issue(&uid, Duration::from_secs(900), NOW_MS + 7);
         let claims = verifier.verify(token.as_str(), NOW_MS).unwrap();
-        assert_eq!(claims, Claims { uid, expires_ms: NOW_MS + 900_000 });
-        assert_eq!(verifier.verify(token.as_str(), NOW_MS + 959_999).as_ref(), Ok(&claims));
-        let late = verifier.verify(token.as_str(), NOW_MS + 960_000);
+        assert_eq!(claims, Claims { uid, issued_ms: NOW_MS + 7, expires_ms: NOW_MS + 901_000 });
+        assert_eq!(verifier.verify(token.as_str(), NOW_MS + 960_999).as_ref(), Ok(&claims));
+        let late = verifier.verify(token.as_str(), NOW_MS + 961_000);
         assert_eq!(late, Err(TokenError::Expired));
     }
 
@@ -237,6 +245,9 @@ mod tests {
             (with("exp", json!(u64::MAX)), Ok(())),
             (with("nbf", json!(NOW + 60)), Ok(())),
             (with("nbf", json!(NOW + 61)), Err(TokenError::NotYetValid)),
+            (with("iat", json!(NOW + 60)), Ok(())),
+            (with("iat", json!(NOW + 61)), Err(TokenError::NotYetValid)),
+            (with("iat", json!("today")), Err(wrong)),
             (with("sub", Value::Null), Err(wrong)),
             (with("sub", json!("")), Err(TokenError::Malformed("sub is not a uid"))),
             (with("sub", json!("x".repeat(65))), Err(TokenError::Malformed("sub is not a uid"))),

@@ -11,7 +11,9 @@
 //! crash. A row's event is appended at least once, under a key of the row's own, so
 //! that the log stores it once.
 
+mod admission; // who asks to come in, and what becomes of it
 mod commands; // what changes: one transaction each
+mod devices; //  who may come in: devices, and tokens that count no more
 mod keep_order; // ... of those that mute, and keep out
 mod make; //     ... of those that make channels
 mod members; //  ... of those on who is in them
@@ -29,9 +31,10 @@ pub(crate) mod kit; // short words for tests
 #[cfg(test)]
 mod membership; // random commands against a model, and reopened files
 
+pub use admission::{Admission, Login, Provision};
 pub use records::{
     Ban, Channel, Command, Done, Heading, Joining, Member, Membership, Moved, NewChannel, OutboxId,
     OutboxRow, Owed, User,
 };
-pub use seam::{Directory, DirectoryError, Options, Provision};
+pub use seam::{Directory, DirectoryError, Options};
 pub use sqlite::Sqlite;

@@ -9,7 +9,7 @@ const APPLICATION: i32 = 0x6461_6d73;
 
 /// What each version adds to the one before it, from none: a file of version n has had the first n
 /// of them. What has been released is never changed.
-const STEPS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3, VERSION_4];
+const STEPS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5];
 
 /// Numbers are the ones of the wire: even for channels, rising for users, never reused.
 const VERSION_1: &str = "
@@ -154,6 +154,21 @@ CREATE TABLE bans (
   user INTEGER NOT NULL REFERENCES users,
   until_ms INTEGER NOT NULL,
   PRIMARY KEY (channel, user)
+) STRICT, WITHOUT ROWID;
+";
+
+/// Whose tokens count from when on, and devices.
+const VERSION_5: &str = "
+ALTER TABLE users ADD COLUMN not_before_ms INTEGER NOT NULL DEFAULT 0;
+
+-- seen_ms: at the last login, give or take a week.
+CREATE TABLE devices (
+  user INTEGER NOT NULL REFERENCES users,
+  device TEXT NOT NULL,
+  made_ms INTEGER NOT NULL,
+  seen_ms INTEGER NOT NULL,
+  is_revoked INTEGER NOT NULL CHECK (is_revoked IN (0, 1)),
+  PRIMARY KEY (user, device)
 ) STRICT, WITHOUT ROWID;
 ";
 

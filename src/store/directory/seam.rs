@@ -2,10 +2,12 @@
 
 use damso_proto::id::{ChannelNo, Seq, Uid, UserNo};
 
+use super::admission::{Admission, Login, Provision};
 use super::records::{
     Ban, Channel, Command, Done, Heading, Joining, Member, Membership, Moved, NewChannel, OutboxId,
     OutboxRow, User,
 };
+use crate::model::device::DeviceId;
 use crate::model::limits;
 use crate::model::naming::{ChannelKey, CustomMap};
 use crate::model::rights::{Denied, Role};
@@ -22,21 +24,37 @@ pub trait Directory: Send + Sync {
     /// [`DirectoryError::Engine`]; asking again is safe.
     fn find_or_make_user(&self, uid: &Uid, now_ms: u64) -> Result<User, DirectoryError>;
 
-    /// The person who logs in as `uid`. `None`: unknown, and logging in makes nobody.
+    /// Whether somebody with a valid token may come in with this device. Writes only if the
+    /// person or the device is new here, or was not seen for a week.
+    ///
+    /// A revocation may be committed while this is decided: see [`Directory::revocations`].
     ///
     /// # Errors
     /// [`DirectoryError::Engine`]; asking again is safe.
-    fn log_in(
+    fn admit(
         &self,
-        uid: &Uid,
+        login: &Login,
         provision: Provision,
         now_ms: u64,
-    ) -> Result<Option<User>, DirectoryError> {
-        match provision {
-            Provision::Auto => self.find_or_make_user(uid, now_ms).map(Some),
-            Provision::Strict => Ok(self.users_by_uid(std::slice::from_ref(uid))?.pop()),
-        }
-    }
+    ) -> Result<Admission, DirectoryError>;
+
+    /// From now on no token of `uid` counts that was issued earlier or, if a device is named,
+    /// that device is not let in any more, known or not. Doing it again is safe. Sessions are
+    /// not this room's to end. `None`: there is no such person.
+    ///
+    /// # Errors
+    /// [`DirectoryError::Engine`]; doing it again is safe.
+    fn revoke(
+        &self,
+        uid: &Uid,
+        device: Option<&DeviceId>,
+        now_ms: u64,
+    ) -> Result<Option<UserNo>, DirectoryError>;
+
+    /// Counts up after each revocation of this process, once it is committed. Whoever reads it
+    /// before [`Directory::admit`], and finds it the same later, knows that nothing was revoked
+    /// which the answer does not know of.
+    fn revocations(&self) -> u64;
 
     /// Those of these people who exist, in the order asked.
     ///
@@ -265,16 +283,6 @@ pub trait Directory: Send + Sync {
     /// # Errors
     /// [`DirectoryError::Engine`]; doing it again, or later, is safe.
     fn outbox_done(&self, ids: &[OutboxId], moved: &[Moved]) -> Result<(), DirectoryError>;
-}
-
-/// Whether a valid token of an unknown person makes the person.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-pub enum Provision {
-    /// The first valid token does.
-    #[default]
-    Auto,
-    /// Only the operator does.
-    Strict,
 }
 
 /// Limits that commands keep.

@@ -6,20 +6,22 @@
 //! ```
 
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use damso_proto::id::{ChannelNo, Seq, Uid, UserNo};
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
+use super::admission::{Admission, Login, Provision};
 use super::commands::{self, Work};
 use super::records::{
     Ban, Channel, Command, Done, Heading, Joining, Member, Membership, Moved, NewChannel, OutboxId,
     OutboxRow, User,
 };
 use super::seam::{Directory, DirectoryError, Options};
-use super::{reads, schema};
+use super::{devices, reads, schema};
+use crate::model::device::DeviceId;
 use crate::model::naming::{ChannelKey, CustomMap};
 use crate::model::rights::Role;
 use crate::runtime::private_file;
@@ -44,6 +46,8 @@ pub struct Sqlite {
     /// Each held for one read.
     readers: Vec<Mutex<Connection>>,
     next_reader: AtomicUsize,
+    /// Raised behind each commit of a revocation, read by whoever lets somebody in.
+    revocations: AtomicU64,
     random: Arc<dyn Random>,
     options: Options,
 }
@@ -103,6 +107,7 @@ impl Sqlite {
             writer: Mutex::new(writer),
             readers: Vec::new(),
             next_reader: AtomicUsize::new(0),
+            revocations: AtomicU64::new(0),
             random,
             options,
         })
@@ -153,6 +158,24 @@ impl Directory for Sqlite {
             Some(found) => Ok(found),
             None => self.write(|db| commands::find_or_make_user(db, uid, now_ms)),
         }
+    }
+
+    fn admit(&self, login: &Login, provision: Provision, now_ms: u64) -> Result<Admission> {
+        match self.read(|db| devices::judge(db, login, provision, now_ms))? {
+            Some(admission) => Ok(admission),
+            None => self.write(|db| devices::admit(db, login, provision, now_ms)),
+        }
+    }
+
+    fn revoke(&self, uid: &Uid, device: Option<&DeviceId>, now_ms: u64) -> Result<Option<UserNo>> {
+        let revoked = self.write(|db| devices::revoke(db, uid, device, now_ms));
+        // After an error as well: it may be committed.
+        self.revocations.fetch_add(1, Ordering::AcqRel);
+        revoked
+    }
+
+    fn revocations(&self) -> u64 {
+        self.revocations.load(Ordering::Acquire)
     }
 
     fn users(&self, numbers: &[UserNo]) -> Result<Vec<User>> {

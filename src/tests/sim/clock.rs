@@ -27,6 +27,11 @@ impl SimClock {
         self.set_by_ms.store(ms, Ordering::Relaxed);
     }
 
+    /// What the time of day is elsewhere, where nobody sets it: milliseconds since 1970.
+    pub(crate) fn elsewhere_unix_ms(&self) -> u64 {
+        BEGIN_MS + self.since_origin_ms()
+    }
+
     fn since_origin_ms(&self) -> u64 {
         u64::try_from(self.origin.elapsed().as_millis()).expect("no simulation is that long")
     }
@@ -39,8 +44,8 @@ impl Clock for SimClock {
 
     fn readings(&self) -> Readings {
         let boot_ms = self.since_origin_ms();
-        let unix_ms = BEGIN_MS + boot_ms;
-        let unix_ms = unix_ms.saturating_add_signed(self.set_by_ms.load(Ordering::Relaxed));
+        let set_by_ms = self.set_by_ms.load(Ordering::Relaxed);
+        let unix_ms = self.elsewhere_unix_ms().saturating_add_signed(set_by_ms);
         Readings { unix_ms, boot_ms }
     }
 }

@@ -3,9 +3,7 @@
 use damso_proto::id::{ChannelNo, Seq};
 
 use super::super::kit::Short as _;
-use super::super::{
-    Command, Directory as _, DirectoryError, Done, Member, Moved, OutboxId, Provision,
-};
+use super::super::{Command, Directory as _, DirectoryError, Done, Member, Moved, OutboxId};
 use super::world::{HOUR_MS, NOW_MS, command, command_at, every_engine, p, seq, told, uid};
 use crate::model::body::BodyHash;
 use crate::model::rights::{Denied, Kind, RightsChange, RightsDelta, Role, Sight};
@@ -21,16 +19,6 @@ fn a_uid_is_one_person_for_ever() {
         assert_eq!(found.iter().map(|user| user.number).collect::<Vec<_>>(), [p(9), p(2)]);
         let found = directory.users_by_uid(&[uid(4), uid(77), uid(1)]).unwrap();
         assert_eq!(found.iter().map(|user| user.number).collect::<Vec<_>>(), [p(4), p(1)]);
-    });
-}
-
-#[test]
-fn logging_in_makes_a_person_only_where_that_is_wanted() {
-    every_engine(|world| {
-        let log_in = |n, provision| world.directory.log_in(&uid(n), provision, NOW_MS).unwrap();
-        assert_eq!(log_in(77, Provision::Strict), None);
-        assert_eq!(log_in(77, Provision::Auto).unwrap().number, p(10));
-        assert_eq!(log_in(77, Provision::Strict).unwrap().number, p(10));
     });
 }
 

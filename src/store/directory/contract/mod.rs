@@ -1,5 +1,6 @@
 //! The laws of every directory, kept by each engine.
 
+mod devices; // who may come in: devices, and tokens that count no more
 mod groups; // people, direct channels and groups; keys, outbox, pages
 mod roles; //  roles, broadcasts, and the backend
 mod world; //  a directory with people

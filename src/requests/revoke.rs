@@ -1,0 +1,92 @@
+//! Tokens and devices that count no more, as an operator says.
+//!
+//! The directory first, then the sessions that live: whoever is answered knows that nothing more
+//! is sent to any of them, and that none comes back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use damso_proto::id::Uid;
+use tokio::sync::oneshot;
+
+use crate::delivery::{Cut, Mail, Mailboxes};
+use crate::model::device::DeviceId;
+use crate::model::limits::REVOKE_TIME_MAX;
+use crate::runtime::clock::Clock;
+use crate::runtime::door::{Door, DoorError};
+use crate::store::directory::{Directory, DirectoryError};
+
+/// A shard whose mailbox is full gets the letter after this long, or later.
+const FULL_PAUSE: Duration = Duration::from_millis(1);
+
+/// Revokes, from any thread. For entrances of operators: it asks nobody whether they may.
+#[derive(Clone)]
+pub struct Revoker {
+    /// People and devices.
+    pub directory: Arc<dyn Directory>,
+    /// Where blocking work goes.
+    pub door: Door,
+    /// Every shard's mailbox.
+    pub mailboxes: Mailboxes,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// A revocation that stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Revoked {
+    /// Sessions that it ended.
+    pub sessions: usize,
+}
+
+/// Why a revocation is not known to stand. Doing it again is always safe.
+#[derive(thiserror::Error, Debug)]
+pub enum RevokeError {
+    /// The caller's fault.
+    #[error("there is no person {0}")]
+    NoPerson(Uid),
+    /// Too much waits; surely nothing was done.
+    #[error("the server has too much to do; try again")]
+    Busy,
+    /// The directory failed: what it did is unknown.
+    #[error("the directory failed: {0}")]
+    Directory(#[source] DirectoryError),
+    /// It stands, so that nobody comes in; but a session that was there may be there still.
+    #[error("revoked, but it is not known whether all sessions have ended; try again")]
+    Unconfirmed,
+}
+
+impl Revoker {
+    /// Revokes every token of a person that was issued until now or, if `device` is named, that
+    /// device alone, known or not.
+    ///
+    /// # Errors
+    /// [`RevokeError`].
+    pub async fn revoke(&self, uid: Uid, device: Option<DeviceId>) -> Result<Revoked, RevokeError> {
+        let (directory, now_ms) = (self.directory.clone(), self.clock.unix_ms());
+        let (person, named) = (uid.clone(), device.clone());
+        let revoked = self.door.call(move || directory.revoke(&person, named.as_ref(), now_ms));
+        let user = match revoked.await {
+            Ok(Ok(Some(user))) => user,
+            Ok(Ok(None)) => return Err(RevokeError::NoPerson(uid)),
+            Ok(Err(error)) => return Err(RevokeError::Directory(error)),
+            Err(DoorError::Full) => return Err(RevokeError::Busy),
+            Err(DoorError::Panicked) => return Err(RevokeError::Unconfirmed),
+        };
+        let (done, ended) = oneshot::channel();
+        let cut = async {
+            let mailbox = self.mailboxes.home(user)?;
+            let mut letter = Mail::Cut(Cut { user, device, done });
+            while let Err((_, back)) = mailbox.post(letter) {
+                letter = back;
+                tokio::time::sleep(FULL_PAUSE).await;
+            }
+            ended.await.ok()
+        };
+        let ended = tokio::time::timeout(REVOKE_TIME_MAX, cut).await;
+        let sessions = ended.ok().flatten().ok_or(RevokeError::Unconfirmed)?;
+        metrics::counter!("damso_revocations_total").increment(1);
+        tracing::info!(user = user.get(), sessions, "revoked");
+        Ok(Revoked { sessions })
+    }
+}

@@ -1,0 +1,54 @@
+//! Whether somebody may come in, and what they are told if not.
+
+use std::cell::RefCell;
+use std::time::Duration;
+
+use damso_proto::code::CloseCode;
+
+use crate::connections::{Scratch, Wire};
+use crate::model::limits;
+use crate::session::{self, Refused, Shard};
+use crate::store::directory::{Admission, Login, Provision};
+
+/// Come back later.
+pub(super) const BUSY: Refused =
+    Refused { code: CloseCode::Overloaded, text: "too many logins at once" };
+
+/// Asks the directory whether somebody may come in.
+pub(super) async fn ask(
+    shard: &Shard,
+    login: &Login,
+    provision: Provision,
+) -> Result<Admission, Refused> {
+    let floors = shard.floors();
+    let (directory, login, now_ms) =
+        (floors.directory.clone(), login.clone(), floors.clock.unix_ms());
+    let asked = floors.door.call(move || directory.admit(&login, provision, now_ms)).await;
+    match asked {
+        Ok(Ok(admission)) => Ok(admission),
+        Ok(Err(error)) => {
+            tracing::error!(%error, "a login cannot be looked up");
+            Err(BUSY)
+        }
+        Err(_) => Err(BUSY),
+    }
+}
+
+/// Tells why nobody comes in here, and ends the connection.
+pub(super) async fn farewell(mut wire: Wire, scratch: &RefCell<Scratch>, refused: &Refused) {
+    count(refused.code.name());
+    let told = async {
+        let frame = session::closing(refused.code, Duration::ZERO, refused.text);
+        let sent = wire.send(&mut scratch.borrow_mut(), &frame);
+        if sent.is_ok() && wire.drain().await.is_ok() {
+            wire.end(&mut scratch.borrow_mut());
+            wire.part().await;
+        }
+    };
+    // Whoever does not read the reason loses it.
+    drop(tokio::time::timeout(limits::FAREWELL, told).await);
+}
+
+pub(super) fn count(reason: &'static str) {
+    metrics::counter!("damso_logins_failed_total", "reason" => reason).increment(1);
+}
