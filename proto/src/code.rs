@@ -133,6 +133,8 @@ codes! {
         TokenInvalid = 1400, "token_invalid";
         /// The token's time is over.
         TokenExpired = 1401, "token_expired";
+        /// The device does not present the proof that it once did.
+        DeviceUnproven = 1402, "device_unproven";
         /// Bytes that are no frame, or a frame where it may not stand.
         Malformed = 1500, "malformed";
         /// A frame longer than allowed.
@@ -141,6 +143,8 @@ codes! {
         Version = 1502, "version";
         /// Replaced by another connection of the same device, or sent away.
         Kicked = 1503, "kicked";
+        /// The person has as many devices as there may be.
+        TooManyDevices = 1504, "too_many_devices";
     }
 }
 

@@ -28,6 +28,21 @@ impl fmt::Display for DeviceId {
     }
 }
 
+/// What proves that a device is the one that is known: 32 bytes that it alone was told.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Proof(pub [u8; 32]);
+
+impl fmt::Debug for Proof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Proof(..)")
+    }
+}
+
+/// SHA-256 of a proof: what is kept of it. Compared as it is: how long that takes tells of a
+/// hash, from which no proof is found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ProofHash(pub [u8; 32]);
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -51,6 +51,8 @@ pub const PEOPLE_PER_LOOKUP_MAX: usize = 100;
 pub const DEVICES_PER_USER_MAX: usize = 10;
 /// How exactly it is known when a device was last seen: a login writes no more often.
 pub const DEVICE_SEEN_GRAIN: Duration = Duration::from_hours(7 * 24);
+/// A proven device that was not seen for so long gives its place to a new one.
+pub const DEVICE_UNSEEN_MAX: Duration = Duration::from_hours(30 * 24);
 /// Most connections of a person.
 pub const CONNECTIONS_PER_USER_MAX: usize = 20;
 
@@ -433,6 +435,8 @@ const _: () = assert!(Limits::DEFAULT.keep_all());
 // room for its other fields.
 const _: () = assert!(PAGE_BYTES_FLOOR >= 2 * (TEXT_BYTES_MAX + 1_024));
 const _: () = assert!(PAGE_BYTES_FLOOR <= PAGE_BYTES_MAX);
+// A device in use is never taken for one that was not seen.
+const _: () = assert!(DEVICE_SEEN_GRAIN.as_secs() < DEVICE_UNSEEN_MAX.as_secs());
 // A resume names all channels of a person, and those since left.
 const _: () = assert!(CHANNELS_PER_USER_MAX <= CHANNELS_PER_USER_CEILING);
 const _: () = assert!(CHANNELS_PER_USER_CEILING <= RESUME_CHANNELS_MAX);

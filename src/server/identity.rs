@@ -10,6 +10,8 @@ use damso_proto::id::Uid;
 
 use super::config::Config;
 use crate::runtime::clock::{Clock, RealClock};
+use crate::runtime::random::SystemRandom;
+use crate::session::Proofs;
 use crate::session::token::{Issuer, KeyError, Verifier, VerifyingKey};
 use crate::store::directory::{Directory, Provision};
 use crate::transport::certificate::{self, CertificateError};
@@ -46,6 +48,7 @@ pub(super) struct Identity {
     renewal: Option<Renewal>,
     issuer: Option<Issuer>,
     verifier: Arc<Verifier>,
+    proofs: Arc<Proofs>,
     names: Vec<String>,
 }
 
@@ -72,7 +75,8 @@ impl Identity {
             }
         };
         let verifier = Arc::new(Verifier::new(vec![key]));
-        Ok(Self { tls, renewal, issuer, verifier, names: config.names.clone() })
+        let proofs = Arc::new(Proofs::new(&SystemRandom::new()));
+        Ok(Self { tls, renewal, issuer, verifier, proofs, names: config.names.clone() })
     }
 
     /// The identity of a server that has started here before.
@@ -94,7 +98,8 @@ impl Identity {
     }
 
     pub(super) fn door(&self, directory: Arc<dyn Directory>, provision: Provision) -> Door {
-        Door { verifier: self.verifier.clone(), directory, provision }
+        let (verifier, proofs) = (self.verifier.clone(), self.proofs.clone());
+        Door { verifier, proofs, directory, provision }
     }
 
     /// A connection string for `uid`. `None`: tokens are issued elsewhere, or it is no uid.

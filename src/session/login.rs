@@ -5,8 +5,9 @@ use damso_proto::id::UserNo;
 use damso_proto::server::ServerConn;
 use damso_proto::wire;
 
-use super::token::{TokenError, Verifier};
-use crate::model::device::DeviceId;
+use super::proof::{self, Proofs};
+use super::token::{Claims, TokenError, Verifier};
+use crate::model::device::{DeviceId, Proof};
 use crate::store::directory::{Admission, Login};
 
 /// The protocol version of this server.
@@ -20,6 +21,10 @@ pub struct Guest {
     pub login: Login,
     /// How many revocations there were before the directory was asked about them.
     pub revocations: u64,
+    /// Told to the device, if it is to be told one.
+    pub proof: Proof,
+    /// Whether it is.
+    pub is_told: bool,
     /// When the token ends, milliseconds since 1970.
     pub token_expires_ms: u64,
     /// The connection's state machine, which has read exactly Hello.
@@ -37,41 +42,67 @@ pub struct Refused {
     pub text: &'static str,
 }
 
+/// Who a Hello says it is.
+#[derive(Debug)]
+pub struct Claimed {
+    /// Person and device.
+    pub login: Login,
+    /// What the device is told, if the directory says so.
+    pub proof: Proof,
+    /// When the token ends, milliseconds since 1970.
+    pub token_expires_ms: u64,
+}
+
 /// Checks version, device and token.
-///
-/// Returns who it is, and when the token ends, milliseconds since 1970.
 ///
 /// # Errors
 /// The closing frame's code and text.
 pub fn check(
     hello: &wire::Hello,
-    verifier: &Verifier,
+    (verifier, proofs): (&Verifier, &Proofs),
     now_ms: u64,
-) -> Result<(Login, u64), Refused> {
+) -> Result<Claimed, Refused> {
     if hello.min_version > VERSION || hello.max_version < VERSION {
         return Err(Refused { code: CloseCode::Version, text: "this server speaks version 1" });
     }
-    let device = DeviceId::parse(&hello.device).ok_or(Refused {
-        code: CloseCode::Malformed,
-        text: "device: 1-64 bytes, chosen once per installation",
-    })?;
+    let malformed = |text| Refused { code: CloseCode::Malformed, text };
+    let device = DeviceId::parse(&hello.device)
+        .ok_or_else(|| malformed("device: 1-64 bytes, chosen once per installation"))?;
+    let presented = match hello.device_proof.len() {
+        0 => None,
+        _ => {
+            let proof: Result<&[u8; 32], _> = (&*hello.device_proof).try_into();
+            Some(proof.map_err(|_| malformed("device_proof: the 32 bytes of Welcome"))?)
+        }
+    };
     let claims = verifier.verify(&hello.token, now_ms).map_err(|error| match error {
         TokenError::Expired => Refused { code: CloseCode::TokenExpired, text: "the token is over" },
         _ => Refused { code: CloseCode::TokenInvalid, text: "the token is not valid here" },
     })?;
-    Ok((Login { uid: claims.uid, device, issued_ms: claims.issued_ms }, claims.expires_ms))
+    let Claims { uid, issued_ms, expires_ms: token_expires_ms } = claims;
+    let proof = proofs.of(&uid, &device);
+    let (fresh, presented) = (proof::hash(&proof.0), presented.map(proof::hash));
+    let login = Login { uid, device, issued_ms, proof: presented, fresh };
+    Ok(Claimed { login, proof, token_expires_ms })
 }
 
-/// What the directory's answer means to whoever wants to come in.
+/// What the directory's answer means to whoever wants to come in: their number, and whether the
+/// device is told its proof.
 ///
 /// # Errors
 /// The closing frame's code and text.
-pub fn admitted(admission: Admission) -> Result<UserNo, Refused> {
+pub fn admitted(admission: Admission) -> Result<(UserNo, bool), Refused> {
     let (code, text) = match admission {
-        Admission::Admitted(user) => return Ok(user.number),
+        Admission::Admitted { user, is_told } => return Ok((user.number, is_told)),
         Admission::Unknown => (CloseCode::TokenInvalid, "this person is not known here"),
         Admission::TokenRevoked => REVOKED,
         Admission::DeviceRevoked => DEVICE_REVOKED,
+        Admission::Unproven => {
+            (CloseCode::DeviceUnproven, "this device does not prove that it is the one known here")
+        }
+        Admission::TooManyDevices => {
+            (CloseCode::TooManyDevices, "this person has 10 devices, the most there may be")
+        }
     };
     Err(Refused { code, text })
 }

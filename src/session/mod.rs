@@ -15,6 +15,7 @@ mod cut; //     sessions that are revoked
 mod life; //    a shard's beginning and end
 mod login; //   Hello: version and token, before there is a session
 mod metrics; // what a shard counts of its sessions
+mod proof; //   what a device is told, and proves itself with
 mod reply; //   answers and refusals as frames
 mod resume; //  standings and missed events for a device that comes back
 mod said; //    what a client said, and what is done about it
@@ -23,6 +24,7 @@ mod table; //   sessions by connection
 pub mod token; //  who is it: tokens, checked and issued
 
 pub use life::{drain, make};
-pub use login::{Guest, Refused, admitted, check};
+pub use login::{Claimed, Guest, Refused, admitted, check};
+pub use proof::Proofs;
 pub use reply::closing;
 pub use shard::{Options, Shard};

@@ -144,6 +144,7 @@ impl Shard {
 
     /// Takes a person in whose home this is, and welcomes them. The reading task is the caller's.
     pub fn adopt(self: &Rc<Self>, wire: Wire, guest: Guest) -> ConnectionId {
+        let proof = if guest.is_told { guest.proof.0.to_vec() } else { Vec::new() };
         let Guest { user, login, token_expires_ms, mut conn, left, .. } = guest;
         let now = self.floors.clock.now();
         let id = self.floors.delivery.borrow_mut().connections.enter(wire, now);
@@ -162,7 +163,8 @@ impl Shard {
         };
         self.sessions.borrow_mut().insert(id, session);
         self.metrics.opened();
-        let welcome = self.welcome(user.get(), login.uid.as_str(), token_expires_ms);
+        let mut welcome = self.welcome(user.get(), login.uid.as_str(), token_expires_ms);
+        welcome.device_proof = proof.into();
         self.control(id, reply::unasked(Kind::Welcome(welcome)));
         self.hear(id, &left);
         self.kick();
@@ -461,6 +463,7 @@ impl Shard {
             token_expires_ms,
             alternates: self.options.alternates.clone(),
             server: self.options.server.clone(),
+            device_proof: bytes::Bytes::new(),
         }
     }
 }

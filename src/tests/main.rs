@@ -14,6 +14,7 @@ mod crash_power; // nothing is lost at a power cut
 mod crash_process; // a server to be killed
 mod crash_world; // what everybody saw
 mod deadline; // what is not worth starting any more
+mod devices; // a device is known by its proof, and a stolen token is not enough
 mod doctor; //  what the binary says of a machine
 mod farewell; // the last frame is always read
 mod hostile; // frames that a client may not send

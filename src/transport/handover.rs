@@ -97,7 +97,7 @@ async fn look_again(shard: Rc<Shard>, wire: Wire, mut guest: Guest) {
             guest.revocations = directory.revocations();
             // They are known by now, or were made a moment ago.
             let admission = admit::ask(&shard, &guest.login, Provision::Strict).await?;
-            session::admitted(admission)?;
+            (_, guest.is_told) = session::admitted(admission)?;
             if directory.revocations() == guest.revocations {
                 return Ok(());
             }

@@ -16,8 +16,8 @@ use super::handover::{self, Handovers};
 use super::tls::ALPN;
 use crate::connections::{Interest, Received, Scratch, Socket, Wire, WireError};
 use crate::session::token::Verifier;
-use crate::session::{self, Guest, Refused, Shard};
-use crate::store::directory::{Directory, Login, Provision};
+use crate::session::{self, Claimed, Guest, Proofs, Refused, Shard};
+use crate::store::directory::{Directory, Provision};
 
 /// What every login on a shard needs.
 #[derive(Clone)]
@@ -39,6 +39,8 @@ pub struct Entrance {
 pub struct Door {
     /// Checks tokens.
     pub verifier: Arc<Verifier>,
+    /// Makes what devices prove themselves with.
+    pub proofs: Arc<Proofs>,
     /// Knows people.
     pub directory: Arc<dyn Directory>,
     /// Whether a valid token of an unknown person makes the person.
@@ -66,8 +68,18 @@ pub async fn enter(entrance: Entrance, socket: Box<dyn Socket>) -> bool {
     let refused = match done {
         Ok(Ok(guest)) => {
             let Coming { wire, conn, plain, .. } = coming;
-            let Known { user, login, revocations, token_expires_ms } = guest;
-            let guest = Guest { user, login, revocations, token_expires_ms, conn, left: plain };
+            let Known { user, is_told, claimed, revocations } = guest;
+            let Claimed { login, proof, token_expires_ms } = claimed;
+            let guest = Guest {
+                user,
+                login,
+                revocations,
+                proof,
+                is_told,
+                token_expires_ms,
+                conn,
+                left: plain,
+            };
             handover::send(&entrance.shard, &entrance.handovers, wire, guest);
             return true;
         }
@@ -85,10 +97,10 @@ pub async fn enter(entrance: Entrance, socket: Box<dyn Socket>) -> bool {
 /// Somebody who may come in.
 struct Known {
     user: UserNo,
-    login: Login,
+    is_told: bool,
+    claimed: Claimed,
     /// As counted before the directory was asked.
     revocations: u64,
-    token_expires_ms: u64,
 }
 
 struct Coming {
@@ -108,12 +120,13 @@ impl Coming {
             .map_err(|_| Ended::Silent("tls_late"))??;
         let hello = self.hello(entrance).await?;
         let now_ms = entrance.shard.floors().clock.unix_ms();
-        let checked = session::check(&hello, &entrance.door.verifier, now_ms);
-        let (login, token_expires_ms) = checked.map_err(Ended::Told)?;
-        let revocations = entrance.door.directory.revocations();
-        let admission = admit::ask(&entrance.shard, &login, entrance.door.provision).await;
-        let user = admission.and_then(session::admitted).map_err(Ended::Told)?;
-        Ok(Known { user, login, revocations, token_expires_ms })
+        let door = &entrance.door;
+        let checked = session::check(&hello, (&door.verifier, &door.proofs), now_ms);
+        let claimed = checked.map_err(Ended::Told)?;
+        let revocations = door.directory.revocations();
+        let admission = admit::ask(&entrance.shard, &claimed.login, door.provision).await;
+        let (user, is_told) = admission.and_then(session::admitted).map_err(Ended::Told)?;
+        Ok(Known { user, is_told, claimed, revocations })
     }
 
     async fn shake_hands(&mut self) -> Result<(), Ended> {

@@ -30,11 +30,13 @@ const PEOPLE_MAX: usize = 100;
 /// How a client logs in and how much it holds. The defaults suit a person's device.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Which device this is: 1-64 bytes, chosen once per installation. Empty: a new one each time.
+    /// Which device this is: 1-64 bytes, chosen once per installation. Empty: the snapshot's, or a
+    /// new one. After a close with 1402 (`device_unproven`) take a new name.
     pub device: String,
     /// How the server is known.
     pub trust: Trust,
-    /// Where to go on; an empty one begins anew.
+    /// Where to go on; an empty one begins anew. It holds what proves this device to the server:
+    /// keep it secret, and hand in none that is not stored.
     pub snapshot: Snapshot,
     /// Updates that wait for [`Client::take`] at most; then channels fall behind and are read later.
     pub updates_max: usize,
@@ -132,7 +134,8 @@ impl Client {
         let source = platform.clone();
         let mut random = Random::new(move || source.random());
         let device = match options.device.len() {
-            0 => format!("rust-{:016x}", random.number()),
+            0 if options.snapshot.device.is_empty() => format!("rust-{:016x}", random.number()),
+            0 => options.snapshot.device.clone(),
             1..=64 => options.device,
             bytes => return Err(ConnectError::Device(bytes)),
         };

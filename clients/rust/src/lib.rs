@@ -38,7 +38,7 @@ mod trust; // whom to believe to be the server
 pub use bytes::Bytes;
 pub use client::{Client, Options, SendHandle};
 pub use damso_proto::address::{AddressError, ConnectionString, Pin, Token};
-pub use damso_proto::client::{Cursor, Snapshot, Unsent};
+pub use damso_proto::client::{Cursor, Proof, Snapshot, Unsent};
 pub use damso_proto::id::{ChannelNo, Epoch, Key, MessageId, Seq, Uid, UserNo};
 pub use error::{ConnectError, Error, Fault};
 pub use event::{

@@ -6,7 +6,9 @@ mod input; // lines of standard input
 mod names; // people by number
 mod render; // remote text made safe
 mod screen; // where lines go
+mod store; // what is kept of this installation
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -18,6 +20,7 @@ use tokio::time::timeout;
 use crate::chat::{Chat, Continue, state_text};
 use crate::input::Line;
 use crate::screen::Screen;
+use crate::store::Store;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -53,7 +56,11 @@ struct Arguments {
     /// For scripts: how long to wait for the server to be reached, and for the last messages.
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     timeout: u64,
-    /// A name of this installation, so that the server knows it again.
+    /// Keep in this file, for its owner alone, what the server knows this installation by. Give
+    /// each person one of their own. Without it this is a new device each time.
+    #[arg(long, value_name = "FILE")]
+    state: Option<PathBuf>,
+    /// A name for this installation, if it is new.
     #[arg(long, value_name = "NAME", default_value = "")]
     device: String,
 }
@@ -83,11 +90,17 @@ async fn run(arguments: Arguments, screen: &mut Screen) -> Result<ExitCode, Stri
         None => None,
     };
     let limit = Duration::from_secs(arguments.timeout);
-    let options = Options { device: arguments.device, ..Options::default() };
+    let store = arguments.state.map(Store::open).transpose()?;
+    let snapshot = store.as_ref().map(Store::snapshot).unwrap_or_default();
+    let device = if snapshot.device.is_empty() { arguments.device } else { String::new() };
+    let options = Options { device, snapshot, ..Options::default() };
     let client = Client::connect_with(address, options).map_err(|error| error.to_string())?;
     let mut state = client.state();
     let patience = (!screen.interactive).then_some(limit);
     online(&mut state, screen, patience).await?;
+    if let Some(store) = &store {
+        store.keep(&client.snapshot())?;
+    }
     let mut chat = Chat::new(client, std::mem::replace(screen, Screen::new(arguments.json)));
     chat.begin().await.map_err(|error| format!("cannot list the channels: {error}"))?;
     if let Some(uid) = &direct {

@@ -13,6 +13,7 @@ use super::outbox::{Left, SendOutcome};
 use super::pump::new_key;
 use super::replica::{Flight, IN_FLIGHT_DEFAULT, Now, Replica, Told};
 use super::retry;
+use super::snapshot::Proof;
 use crate::id::{ChannelNo, Epoch, Key, MessageId, RequestId, Seq, UserNo};
 use crate::wire;
 use crate::wire::event::Content;
@@ -96,6 +97,11 @@ impl Replica {
         self.user = Some(user);
         self.uid.clone_from(&welcome.uid);
         self.session = welcome.session.clone();
+        if !welcome.device_proof.is_empty() {
+            // Whether it is stored is known to the process that begins with it.
+            self.proof = Proof(welcome.device_proof.clone());
+            self.is_proof_kept = false;
+        }
         self.epoch_new = Epoch::new(welcome.epoch);
         self.ahead_ms =
             welcome.server_time_ms.cast_signed().wrapping_sub(now.unix_ms.cast_signed());

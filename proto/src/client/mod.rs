@@ -34,4 +34,4 @@ pub use link::{SignedOut, State};
 pub use outbox::{SendOutcome, Unsent};
 pub use replica::{Now, Options, Replica, SendError, Told};
 pub use resume::Cursor;
-pub use snapshot::Snapshot;
+pub use snapshot::{Proof, Snapshot};

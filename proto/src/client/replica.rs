@@ -22,7 +22,7 @@ use super::inbox::{Inbox, News};
 use super::link::{Dial, Link, SignedOut, State};
 use super::outbox::{Outbox, SendOutcome, Unsent};
 use super::resume::{self, Cursor};
-use super::snapshot::Snapshot;
+use super::snapshot::{Proof, Snapshot};
 use crate::id::{ChannelNo, Epoch, Key, RequestId, Seq, UserNo};
 use crate::time::Moment;
 use crate::wire;
@@ -45,7 +45,8 @@ pub struct Now {
 /// How a replica logs in and how much it holds.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The Hello of every connection; time and session are filled in.
+    /// The Hello of every connection; time, session and proof are filled in, and the device, if it
+    /// is empty, by the snapshot's.
     pub hello: wire::Hello,
     /// Events that wait for the app at most; then channels fall behind and are read again later.
     pub inbox_events_max: usize,
@@ -147,6 +148,10 @@ pub struct Replica {
     /// Between Hello and Resumed.
     pub(super) syncing: bool,
     pub(super) session: bytes::Bytes,
+    /// The newest that the server told, or the one that was kept.
+    pub(super) proof: Proof,
+    /// `proof` came from a store, and so is fit to be presented.
+    pub(super) is_proof_kept: bool,
     /// Server clock minus ours, milliseconds; 0 before the first Welcome.
     pub(super) ahead_ms: i64,
     next_ticket: u64,
@@ -155,7 +160,11 @@ pub struct Replica {
 
 impl Replica {
     /// A replica that goes on where `snapshot` was taken, or begins with an empty one.
-    pub fn new(options: Options, snapshot: Snapshot, random: Random) -> Self {
+    pub fn new(mut options: Options, snapshot: Snapshot, random: Random) -> Self {
+        if options.hello.device.is_empty() {
+            options.hello.device.clone_from(&snapshot.device);
+        }
+        let is_same_device = options.hello.device == snapshot.device;
         let copy = |cursor: &Cursor| {
             let copy = ChannelCopy::placed(cursor.channel, cursor.seq, cursor.epoch);
             (cursor.channel, copy)
@@ -182,6 +191,8 @@ impl Replica {
             epoch_new: epoch,
             syncing: false,
             session: snapshot.session,
+            is_proof_kept: is_same_device && !snapshot.proof.0.is_empty(),
+            proof: if is_same_device { snapshot.proof } else { Proof::default() },
             ahead_ms: 0,
             next_ticket: 1,
             repaired_last: ChannelNo::new(0),
@@ -209,6 +220,9 @@ impl Replica {
         let mut hello = self.options.hello.clone();
         hello.client_time_ms = now.unix_ms;
         hello.previous_session = self.session.clone();
+        if self.is_proof_kept {
+            hello.device_proof = self.proof.0.clone();
+        }
         let conn = ClientConn::open(hello, resume, now.at, &mut self.out);
         self.dial.link = Link::Up(conn);
         self.syncing = true;
@@ -423,6 +437,8 @@ impl Replica {
             cursors: self.cursors(|copy| copy.taken),
             unsent: self.outbox.unsent().map(|(_, unsent)| unsent).collect(),
             session: self.session.clone(),
+            device: self.options.hello.device.clone(),
+            proof: self.proof.clone(),
         }
     }
 

@@ -714,6 +714,10 @@ pub struct Hello {
     /// Which device: 1-64 bytes chosen once per installation.
     #[prost(string, tag = "6")]
     pub device: ::prost::alloc::string::String,
+    /// That it is this device: what Welcome told it, once that is stored where it survives. Empty:
+    /// nothing is stored.
+    #[prost(bytes = "bytes", tag = "7")]
+    pub device_proof: ::prost::bytes::Bytes,
     /// For logs and statistics.
     #[prost(string, tag = "8")]
     pub sdk: ::prost::alloc::string::String,
@@ -802,6 +806,10 @@ pub struct Welcome {
     /// Software and version, for logs.
     #[prost(string, tag = "14")]
     pub server: ::prost::alloc::string::String,
+    /// Told to a device that has not presented a proof yet: 32 bytes to store and to present in
+    /// every later Hello. A newer one takes the place of an older one.
+    #[prost(bytes = "bytes", tag = "20")]
+    pub device_proof: ::prost::bytes::Bytes,
 }
 /// What this server accepts. A client asks for no more.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

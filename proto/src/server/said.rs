@@ -10,6 +10,10 @@ use crate::wire::client_frame::Kind;
 
 /// Something that a client said.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one at a time, and an allocation per request would cost more"
+)]
 pub enum Said {
     /// Who it is. Nothing else is said until [`ServerConn::accept`](super::ServerConn::accept).
     Hello(Box<wire::Hello>),

@@ -161,10 +161,13 @@ CREATE TABLE bans (
 const VERSION_5: &str = "
 ALTER TABLE users ADD COLUMN not_before_ms INTEGER NOT NULL DEFAULT 0;
 
+-- proof: SHA-256 of what the device was told. It counts once it was presented (is_proven).
 -- seen_ms: at the last login, give or take a week.
 CREATE TABLE devices (
   user INTEGER NOT NULL REFERENCES users,
   device TEXT NOT NULL,
+  proof BLOB NOT NULL CHECK (length(proof) = 32),
+  is_proven INTEGER NOT NULL CHECK (is_proven IN (0, 1)),
   made_ms INTEGER NOT NULL,
   seen_ms INTEGER NOT NULL,
   is_revoked INTEGER NOT NULL CHECK (is_revoked IN (0, 1)),

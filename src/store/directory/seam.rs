@@ -25,7 +25,8 @@ pub trait Directory: Send + Sync {
     fn find_or_make_user(&self, uid: &Uid, now_ms: u64) -> Result<User, DirectoryError>;
 
     /// Whether somebody with a valid token may come in with this device. Writes only if the
-    /// person or the device is new here, or was not seen for a week.
+    /// person or the device is new here, if the device presents its proof for the first time or
+    /// needs a new one, or if it was not seen for a week.
     ///
     /// A revocation may be committed while this is decided: see [`Directory::revocations`].
     ///

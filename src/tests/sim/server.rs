@@ -61,6 +61,7 @@ impl Server {
         let (door, steps) = Door::stepped(limits::DOOR_WAITING_MAX);
         let handovers = Handovers::new(shards);
         let tasks = LocalSet::new();
+        let proofs = Arc::new(session::Proofs::new(&*story.random));
         let mut entrances = Vec::new();
         for me in shards.all() {
             let shard = shard(story, me, &mailboxes, &log, &door);
@@ -74,6 +75,7 @@ impl Server {
                 tls: identity().tls.config.clone(),
                 door: transport::Door {
                     verifier: identity().verifier.clone(),
+                    proofs: proofs.clone(),
                     directory: story.directory.clone(),
                     provision: Provision::Auto,
                 },

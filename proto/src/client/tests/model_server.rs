@@ -54,6 +54,9 @@ pub(super) struct ModelServer {
     pub(super) epoch: u64,
     pub(super) unix_ms: u64,
     pub(super) hellos: u32,
+    /// The proof that the last Hello presented, and the one that Welcome tells.
+    pub(super) presented: bytes::Bytes,
+    pub(super) proof: bytes::Bytes,
     next_id: u64,
     late: Vec<wire::system::What>,
     connection: Option<Connection>,
@@ -80,6 +83,8 @@ impl ModelServer {
             epoch: 1,
             unix_ms,
             hellos: 0,
+            presented: bytes::Bytes::new(),
+            proof: bytes::Bytes::new(),
             next_id: 1,
             late: Vec::new(),
             connection: None,
@@ -248,7 +253,10 @@ impl ModelServer {
     fn frame(&mut self, frame: wire::ClientFrame) {
         let Some(connection) = &mut self.connection else { return };
         match frame.kind {
-            Some(Kind::Hello(_)) => self.hellos += 1,
+            Some(Kind::Hello(hello)) => {
+                self.hellos += 1;
+                self.presented = hello.device_proof;
+            }
             Some(Kind::Resume(resume)) => {
                 let last = resume.last;
                 connection.resume.push(resume);
@@ -327,6 +335,7 @@ impl ModelServer {
             server_time_ms: self.unix_ms,
             epoch: self.epoch,
             limits: Some(limits),
+            device_proof: self.proof.clone(),
             ..Default::default()
         };
         self.say(Said::Welcome(welcome), 0, false);

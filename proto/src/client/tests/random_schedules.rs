@@ -99,10 +99,17 @@ impl World {
     }
 
     pub(super) fn restart_from(&mut self, snapshot: Snapshot) {
+        self.restart_as("", snapshot);
+    }
+
+    /// The same as another device, if it has a name.
+    pub(super) fn restart_as(&mut self, device: &str, snapshot: Snapshot) {
         self.cut();
         let seed = self.random.number();
         self.tickets = self.answers.len() + snapshot.unsent.len();
-        self.replica = Replica::new(options(), snapshot, Random::seeded(seed));
+        let mut options = options();
+        options.hello.device = device.into();
+        self.replica = Replica::new(options, snapshot, Random::seeded(seed));
         // Tickets begin anew; those of the past are kept apart.
         let past = std::mem::take(&mut self.answers);
         let renamed = past.into_values().zip((1..).map(|n| Ticket(1 << 60 | seed >> 8 << 8 | n)));

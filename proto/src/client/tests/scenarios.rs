@@ -309,3 +309,30 @@ fn who_may_read_all_of_the_past_begins_with_its_newest_part() {
     world.settle();
     assert_eq!(world.taken[&20], (6..=recent + 5).collect::<Vec<_>>());
 }
+
+#[test]
+fn a_proof_is_presented_only_by_whoever_began_with_it() {
+    let told = |world: &World| world.replica.snapshot();
+    let mut world = World::new(31);
+    world.server.proof = bytes::Bytes::from_static(&[1; 32]);
+    world.settle();
+    assert_eq!(told(&world).proof.0, world.server.proof);
+    world.cut();
+    world.settle();
+    assert_eq!(world.server.hellos, 2);
+    assert!(world.server.presented.is_empty(), "this process does not know whether it is stored");
+    // A newer one takes the place of the one that was told.
+    world.server.proof = bytes::Bytes::from_static(&[2; 32]);
+    world.cut();
+    world.settle();
+    let snapshot = told(&world);
+    assert_eq!(snapshot.proof.0, world.server.proof);
+    assert_eq!(format!("{:?}", snapshot.proof), "Proof(..)", "never shown");
+    world.server.proof = bytes::Bytes::new();
+    for (device, presents) in [(&*snapshot.device, true), ("", true), ("another", false)] {
+        world.restart_as(device, snapshot.clone());
+        world.settle();
+        assert_eq!(!world.server.presented.is_empty(), presents, "{device:?}");
+        assert_eq!(told(&world).proof.0.is_empty(), !presents, "{device:?}");
+    }
+}

@@ -41,6 +41,7 @@ fn session() -> Vec<Sample<ClientFrame>> {
     };
     let again = wire::Hello {
         activity: wire::Activity::Background.into(),
+        device_proof: bytes::Bytes::from_static(&[0xde; 32]),
         previous_session: bytes::Bytes::from_static(&[0x5e; 16]),
         ..hello.clone()
     };

@@ -57,8 +57,11 @@ fn session() -> Vec<Sample<ServerFrame>> {
         server: "damso/0.1.0".into(),
         ..Default::default()
     };
+    let first =
+        wire::Welcome { device_proof: bytes::Bytes::from_static(&[0xde; 32]), ..welcome.clone() };
     vec![
         sample("welcome", bare(Kind::Welcome(welcome))),
+        sample("welcome-first-time", bare(Kind::Welcome(first))),
         sample("outcomes-of-resume", bare(Kind::Outcomes(outcomes()))),
         sample("resumed", bare(Kind::Resumed(wire::Resumed { channels: 2 }))),
         sample("server-ping", bare(Kind::Ping(wire::Ping { id: 1 }))),
