@@ -117,6 +117,20 @@ pub const FAILING_ADDRESSES_MAX: usize = 1 << 14;
 pub const PROXY_HEADER_BYTES_MAX: usize = 536;
 /// Longest token, bytes. Hello has room for it beside everything else.
 pub const TOKEN_BYTES_MAX: usize = 2_048;
+/// Longest file or answer with keys of issuers, bytes.
+pub const TOKEN_KEYS_BYTES_MAX: usize = 64 * 1024;
+/// Most keys of one file or answer.
+pub const TOKEN_KEYS_MAX: usize = 32;
+/// Most keys that one token is tried with: one that names its key is tried with that alone.
+pub const TOKEN_TRIES_MAX: usize = 8;
+/// How often keys are fetched from where their issuer publishes them.
+pub const TOKEN_KEYS_EVERY: Duration = Duration::from_mins(10);
+/// How long after a fetch the next one may begin, whatever asks for it.
+pub const TOKEN_KEYS_AT_LEAST: Duration = Duration::from_mins(1);
+/// How long fetched keys count when no newer ones can be had.
+pub const TOKEN_KEYS_KEPT: Duration = Duration::from_hours(24);
+/// Longest time of one fetch.
+pub const TOKEN_KEYS_TIME_MAX: Duration = Duration::from_secs(5);
 /// How far a token's maker's clock may be off.
 pub const TOKEN_SKEW_MAX: Duration = Duration::from_secs(60);
 
@@ -445,6 +459,8 @@ const _: () = assert!(KEY_AHEAD_MAX.as_secs() < KEY_WINDOW.as_secs());
 // Whoever is refused as overloaded comes back after what waited in front had its time.
 const _: () = assert!(WAITING_AGE_MAX.as_millis() < OVERLOADED_RETRY.as_millis());
 const _: () = assert!(CHANNEL_WAITING_MAX < SHARD_WAITING_MAX);
+// A login that waits for keys is in time, unless it is given less.
+const _: () = assert!(TOKEN_KEYS_TIME_MAX.as_secs() < LOGIN_TIME_MAX.as_secs());
 // Hello is at most 4 KiB before login.
 const _: () = assert!(TOKEN_BYTES_MAX <= 3 * 1_024);
 // The stop keeps within its time, and there is enough of it for everybody to read the last frame.

@@ -12,6 +12,7 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use super::config::{self, Config, Mistake, Mistakes};
 use super::descriptors;
 use super::identity::{Identity, IdentityError};
+use super::key_server::KeyServer;
 use super::reload::Reload;
 use super::running::Server;
 use super::shards::{self, Seed};
@@ -78,6 +79,14 @@ impl Server {
             .map_err(|error| wrong(config::no_data(&config, &error)))?;
         let mut identity = Identity::open(&config)?;
         let rooms = open(&config)?;
+        let key_server = match (&config.token_jwks, identity.fetched()) {
+            (Some(url), Some(fetched)) => {
+                let clock = rooms.clock.clone();
+                let server = KeyServer::start(url.clone(), fetched.clone(), clock);
+                Some(server.map_err(StartError::Thread)?)
+            }
+            _ => None,
+        };
         let listeners = transport::bind(config.chat, rooms.shards.count()).map_err(
             // Free a moment ago, mostly.
             |BindError { address, source }| wrong(config::not_chat(&config, address, &source)),
@@ -129,6 +138,7 @@ impl Server {
             reload,
             log: rooms.log,
             revoker,
+            _key_server: key_server,
             shutdown,
             shards: threads,
             page: Some(page),

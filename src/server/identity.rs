@@ -12,7 +12,7 @@ use super::config::Config;
 use crate::runtime::clock::{Clock, RealClock};
 use crate::runtime::random::SystemRandom;
 use crate::session::Proofs;
-use crate::session::token::{Issuer, KeyError, Verifier, VerifyingKey};
+use crate::session::token::{Fetched, Issuer, KeyError, Pace, Verifier, VerifyingKey};
 use crate::store::directory::{Directory, Provision};
 use crate::transport::certificate::{self, CertificateError};
 use crate::transport::{Door, Renewal, Tls};
@@ -34,7 +34,7 @@ pub enum IdentityError {
     NoData(PathBuf),
     /// A uid that is none, or an issuer that is elsewhere.
     #[error(
-        "no token for {uid:?}: a uid has 1-64 bytes without control characters, and with --token-key tokens come from your own issuer"
+        "no token for {uid:?}: a uid has 1-64 bytes without control characters, and with --token-key or --token-jwks tokens come from your own issuer"
     )]
     NoToken {
         /// As it was given.
@@ -48,6 +48,7 @@ pub(super) struct Identity {
     renewal: Option<Renewal>,
     issuer: Option<Issuer>,
     verifier: Arc<Verifier>,
+    fetched: Option<Arc<Fetched>>,
     proofs: Arc<Proofs>,
     names: Vec<String>,
 }
@@ -66,26 +67,38 @@ impl Identity {
                 (Tls::new(made)?, None)
             }
         };
-        let (issuer, key) = match &config.token_key {
-            Some(path) => (None, VerifyingKey::load(path)?),
-            None => {
-                let issuer = Issuer::open_or_make(&config.data.join(TOKEN_KEY))?;
-                let key = issuer.verifying_key();
-                (Some(issuer), key)
-            }
+        let mut keys = Vec::new();
+        for path in &config.token_keys {
+            keys.extend(VerifyingKey::load(path)?);
+        }
+        let fetched = config.token_jwks.as_ref().map(|_| Arc::new(Fetched::new(Pace::default())));
+        let issuer = if config.is_issued_elsewhere() {
+            None
+        } else {
+            let issuer = Issuer::open_or_make(&config.data.join(TOKEN_KEY))?;
+            keys.push(issuer.verifying_key());
+            Some(issuer)
         };
-        let verifier = Arc::new(Verifier::new(vec![key]));
+        let verifier = Verifier::new(keys).and_fetched(fetched.clone());
+        let (audience, iss) = (config.token_audience.clone(), config.token_issuer.clone());
+        let verifier = Arc::new(verifier.meant_for(audience, iss));
         let proofs = Arc::new(Proofs::new(&SystemRandom::new()));
-        Ok(Self { tls, renewal, issuer, verifier, proofs, names: config.names.clone() })
+        let names = config.names.clone();
+        Ok(Self { tls, renewal, issuer, verifier, fetched, proofs, names })
     }
 
     /// The identity of a server that has started here before.
     pub(super) fn of_existing(config: &Config) -> Result<Self, IdentityError> {
         let known = |name: &str| Path::new(&config.data).join(name).exists();
-        if !known(TOKEN_KEY) && config.token_key.is_none() {
+        if !known(TOKEN_KEY) && !config.is_issued_elsewhere() {
             return Err(IdentityError::NoData(config.data.clone()));
         }
         Self::open(config)
+    }
+
+    /// Where keys go that are fetched.
+    pub(super) fn fetched(&self) -> Option<&Arc<Fetched>> {
+        self.fetched.as_ref()
     }
 
     pub(super) fn tls(&self) -> Arc<rustls::ServerConfig> {

@@ -7,6 +7,7 @@ mod descriptors; // how many there are, and for whom
 mod doctor; //  what this machine is, and what to expect of it
 mod greeting; // what a newcomer reads after the start
 mod identity; //  who issues tokens, and the server's certificate
+mod key_server; // fetches keys of issuers
 mod operate; // what an operator has a running server do
 mod reload; //  the certificate follows its files
 mod running; // a server that serves, and how it ends

@@ -12,6 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::config::Config;
 use super::greeting::{self, Facts};
 use super::identity::Identity;
+use super::key_server::KeyServer;
 use super::reload::Reload;
 use crate::requests::Revoker;
 use crate::runtime::shutdown::{Phase, Shutdown};
@@ -26,6 +27,8 @@ pub struct Server {
     pub(super) reload: Reload,
     pub(super) log: Arc<dyn ChannelLog>,
     pub(super) revoker: Revoker,
+    /// Ends with the server.
+    pub(super) _key_server: Option<KeyServer>,
     pub(super) shutdown: Shutdown,
     pub(super) shards: Vec<JoinHandle<()>>,
     pub(super) page: Option<JoinHandle<()>>,

@@ -8,6 +8,7 @@ use damso_proto::wire;
 use super::proof::{self, Proofs};
 use super::token::{Claims, TokenError, Verifier};
 use crate::model::device::{DeviceId, Proof};
+use crate::runtime::clock::Clock;
 use crate::store::directory::{Admission, Login};
 
 /// The protocol version of this server.
@@ -53,14 +54,14 @@ pub struct Claimed {
     pub token_expires_ms: u64,
 }
 
-/// Checks version, device and token.
+/// Checks version, device and token. May wait for the keys of whoever issued it.
 ///
 /// # Errors
 /// The closing frame's code and text.
-pub fn check(
+pub async fn check(
     hello: &wire::Hello,
     (verifier, proofs): (&Verifier, &Proofs),
-    now_ms: u64,
+    clock: &dyn Clock,
 ) -> Result<Claimed, Refused> {
     if hello.min_version > VERSION || hello.max_version < VERSION {
         return Err(Refused { code: CloseCode::Version, text: "this server speaks version 1" });
@@ -75,8 +76,13 @@ pub fn check(
             Some(proof.map_err(|_| malformed("device_proof: the 32 bytes of Welcome"))?)
         }
     };
-    let claims = verifier.verify(&hello.token, now_ms).map_err(|error| match error {
+    let claims = verifier.verify_patiently(&hello.token, clock).await;
+    let claims = claims.map_err(|error| match error {
         TokenError::Expired => Refused { code: CloseCode::TokenExpired, text: "the token is over" },
+        TokenError::UnknownYet => {
+            let text = "the issuer's keys were fetched a moment ago: come back";
+            Refused { code: CloseCode::Overloaded, text }
+        }
         _ => Refused { code: CloseCode::TokenInvalid, text: "the token is not valid here" },
     })?;
     let Claims { uid, issued_ms, expires_ms: token_expires_ms } = claims;

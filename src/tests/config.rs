@@ -73,7 +73,7 @@ fn check(told: &str, line: usize, words: &[&str]) {
 }
 
 /// A file, line by line, and words that the message of each mistake must have.
-const MISTAKES: [(&str, &[&str]); 34] = [
+const MISTAKES: [(&str, &[&str]); 36] = [
     ("lissen.chat = \"127.0.0.1:1\"", &["[lissen]", "[listen]"]),
     ("tls = \"cert.pem\"", &["a section", "[tls]", "names"]),
     ("probe_after = \"1s\"", &["outside of a section", "[heartbeat]"]),
@@ -83,14 +83,19 @@ const MISTAKES: [(&str, &[&str]); 34] = [
     ("[data]", &[]),
     ("dir = \"damso.toml\"", &["data.dir", "is a file, not a directory"]),
     ("[auth]", &[]),
-    ("token_key = \"a-key.pem\"", &["auth.token_key", "a-key.pem", "Ed25519", "openssl"]),
+    (
+        "token_keys = [\"a-key.pem\", \"issuer.pem\"]",
+        &["auth.token_keys", "a-key.pem", "Ed25519", "openssl"],
+    ),
+    ("token_jwks = \"http://id.example/keys\"", &["\"http://id.example/keys\"", "https"]),
+    ("token_key = \"issuer.pem\"", &["there is no such key", "did you mean token_keys?"]),
     ("provision = \"maybe\"", &["\"maybe\"", "\"auto\" or \"strict\""]),
     ("[server]", &[]),
     ("shards = 33", &["33", "0 to 32"]),
     ("conections = 5", &["there is no such key", "did you mean connections?"]),
     ("[heartbeat]", &[]),
     ("probe_after = \"90s\"", &[]),
-    ("idle_limit = \"2m\"", &["\"120s\"", "twice heartbeat.probe_after", "\"90s\"", ":16)"]),
+    ("idle_limit = \"2m\"", &["\"120s\"", "twice heartbeat.probe_after", "\"90s\"", ":18)"]),
     ("probe_after = \"80s\"", &["twice", "keep one of the two"]),
     ("[limits]", &[]),
     ("group_members = \"many\"", &["\"many\"", "whole number"]),
@@ -135,7 +140,7 @@ fn all_mistakes_of_a_file_are_told_at_once_each_with_its_line_and_what_to_do() {
 fn what_does_not_fit_this_machine_is_told_with_its_line() {
     let holder = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let taken = holder.local_addr().expect("its address").to_string();
-    let cases: [(String, usize, &[&str]); 9] = [
+    let cases: [(String, usize, &[&str]); 10] = [
         ("[tls]\ncert = \"none.pem\"\nkey = \"a-key.pem\"".into(), 2, &["tls.cert", "none.pem"]),
         ("[tls]\ncert = \"a.pem\"\nkey = \"none.pem\"".into(), 3, &["tls.key", "none.pem"]),
         (
@@ -145,7 +150,12 @@ fn what_does_not_fit_this_machine_is_told_with_its_line() {
         ),
         ("[tls]\ncert = \"a-key.pem\"\nkey = \"a-key.pem\"".into(), 2, &["tls.cert", "PEM"]),
         ("[tls]\n\ncert = \"a.pem\"".into(), 3, &["tls.key", "not given"]),
-        ("[auth]\ntoken_key = \"a.pem\"".into(), 2, &["token key", "openssl"]),
+        ("[auth]\ntoken_keys = [\"a.pem\"]".into(), 2, &["token key", "openssl"]),
+        (
+            "[auth]\ntoken_issuer = \"https://id.example\"".into(),
+            2,
+            &["auth.token_issuer", "no use without auth.token_keys", "auth.token_jwks"],
+        ),
         (
             "[tls]\nnames = [\"ok.example\", \"https://chat.example\"]".into(),
             2,
@@ -188,13 +198,14 @@ fn a_good_file_is_fine_and_the_printed_one_is_good() {
         .replace("127.0.0.1:9464", "127.0.0.1:0")
         .replace("# cert = \"cert.pem\"", "cert = \"a.pem\"")
         .replace("# key = \"key.pem\"", "key = \"a-key.pem\"")
-        .replace("# token_key = \"token_key.pem\"", "token_key = \"issuer.pem\"");
+        .replace("token_keys = []", "token_keys = [\"issuer.pem\"]")
+        .replace("# token_issuer =", "token_issuer =");
     place.write("damso.toml", &printed);
     let checked = place.run(&["config", "check", "damso.toml"]);
     let said = String::from_utf8(checked.stdout.clone()).expect("text");
     assert!(checked.status.success() && checked.stderr.is_empty(), "{checked:?}");
     assert!(said.starts_with("damso.toml is fine\n"), "{said}");
-    for name in ["certificate", "token key", "data directory", "ports"] {
+    for name in ["certificate", "token keys", "data directory", "ports"] {
         assert!(said.contains(name), "{name} was not looked at: {said}");
     }
     assert!(!place.path("damso-data").exists(), "checking makes nothing");
@@ -221,7 +232,7 @@ fn a_mistake_of_the_environment_names_its_variable() {
     for (name, value, words) in [
         ("DAMSO_ADMIN", "0.0.0.0:9464", &["DAMSO_ADMIN: listen.admin: ", "no password"][..]),
         ("DAMSO_CONFIG", "none.toml", &["DAMSO_CONFIG: cannot read none.toml"]),
-        ("DAMSO_TOKEN_KEY", "none.pem", &["DAMSO_TOKEN_KEY: auth.token_key: ", "none.pem"]),
+        ("DAMSO_TOKEN_KEY", "none.pem", &["DAMSO_TOKEN_KEY: auth.token_keys: ", "none.pem"]),
         ("DAMSO_LIMITS_PAGE_ROWS", "0", &["DAMSO_LIMITS_PAGE_ROWS: ", "1 to 1000"]),
     ] {
         let output = place.binary().env(name, value).output().expect("the binary runs");

@@ -18,6 +18,7 @@ mod devices; // a device is known by its proof, and a stolen token is not enough
 mod doctor; //  what the binary says of a machine
 mod farewell; // the last frame is always read
 mod hostile; // frames that a client may not send
+mod keys; //   whose tokens count, and how keys come from their issuer
 mod layers; //  who may import whom
 mod lifecycle; // the binary from its start to its end
 mod moderation; // who is muted or kept out

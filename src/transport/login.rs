@@ -119,10 +119,9 @@ impl Coming {
             .await
             .map_err(|_| Ended::Silent("tls_late"))??;
         let hello = self.hello(entrance).await?;
-        let now_ms = entrance.shard.floors().clock.unix_ms();
-        let door = &entrance.door;
-        let checked = session::check(&hello, (&door.verifier, &door.proofs), now_ms);
-        let claimed = checked.map_err(Ended::Told)?;
+        let (door, clock) = (&entrance.door, &*entrance.shard.floors().clock);
+        let checked = session::check(&hello, (&door.verifier, &door.proofs), clock);
+        let claimed = checked.await.map_err(Ended::Told)?;
         let revocations = door.directory.revocations();
         let admission = admit::ask(&entrance.shard, &claimed.login, door.provision).await;
         let (user, is_told) = admission.and_then(session::admitted).map_err(Ended::Told)?;

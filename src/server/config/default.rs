@@ -61,7 +61,7 @@ fn line(setting: &Setting, config: &Config) -> String {
     let key = setting.key();
     match setting.place.shown(config) {
         Some(value) => format!("{key} = {value}"),
-        None => format!("# {key} = \"{key}.pem\""),
+        None => format!("# {key} = {}", setting.place.example(key)),
     }
 }
 

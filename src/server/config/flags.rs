@@ -59,7 +59,7 @@ fn flag_of(setting: &'static Setting, long: &'static str) -> Arg {
     let help = format!("{} [{}{default}]", setting.about, setting.variable);
     let arg = flag(setting.path, long, setting.place.value_name(), help);
     match setting.place {
-        Place::Names(_) | Place::Networks(_) => arg.action(ArgAction::Append),
+        Place::Names(_) | Place::Networks(_) | Place::Files(_) => arg.action(ArgAction::Append),
         _ => arg,
     }
 }
@@ -86,7 +86,7 @@ impl FromArgMatches for Flags {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let all = |id| matches.get_many::<OsString>(id).into_iter().flatten().cloned();
         let own = SETTINGS.iter().filter(|setting| setting.flag.is_some()).filter_map(|setting| {
-            // Names may come in several flags; each other setting in one.
+            // Entries of a list may come in several flags; each other setting in one.
             let given: Vec<OsString> = all(setting.path).collect();
             (!given.is_empty()).then(|| (setting.path, given.join(OsStr::new(","))))
         });

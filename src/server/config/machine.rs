@@ -10,7 +10,7 @@ use rustix::fs::Access;
 use super::mistake::Mistake;
 use super::origin::Path;
 use super::settings::Config;
-use super::table::{ADMIN, CERT, CHAT, DATA, KEY, TOKEN_KEY, elsewhere};
+use super::table::{ADMIN, CERT, CHAT, DATA, KEY, TOKEN_KEYS, elsewhere};
 use crate::runtime::clock::{Clock as _, RealClock};
 use crate::session::token::VerifyingKey;
 use crate::transport::{self, Standing, certificate, certificate::CertificateError};
@@ -27,7 +27,7 @@ pub(super) struct Checked {
 pub(super) fn check_all(config: &Config, ports: bool) -> Vec<Checked> {
     let mut all = vec![
         Checked { name: "certificate", found: certificate_of(config) },
-        Checked { name: "token key", found: token_key(config) },
+        Checked { name: "token keys", found: token_keys(config) },
         Checked { name: "data directory", found: data(config) },
     ];
     all.extend(ports.then(|| Checked { name: "ports", found: free(config) }));
@@ -69,18 +69,27 @@ fn certificate_of(config: &Config) -> Result<String, Vec<Mistake>> {
     }
 }
 
-fn token_key(config: &Config) -> Result<String, Vec<Mistake>> {
-    let Some(path) = &config.token_key else { return Ok("of the built-in issuer".to_owned()) };
-    match VerifyingKey::load(path) {
-        Ok(_) => Ok(format!("{}, an Ed25519 public key", path.display())),
-        Err(error) => Err(mistake(
-            config,
-            TOKEN_KEY,
-            error.to_string(),
-            "give the public key of your issuer (PEM, BEGIN PUBLIC KEY, Ed25519), as \
-             `openssl pkey -in private.pem -pubout` prints it",
-        )),
+fn token_keys(config: &Config) -> Result<String, Vec<Mistake>> {
+    if !config.is_issued_elsewhere() {
+        return Ok("of the built-in issuer".to_owned());
     }
+    let (mut from, mut wrong) = (Vec::new(), Vec::new());
+    for path in &config.token_keys {
+        match VerifyingKey::load(path) {
+            Ok(keys) if keys.len() == 1 => from.push(path.display().to_string()),
+            Ok(keys) => from.push(format!("{} ({} keys)", path.display(), keys.len())),
+            Err(error) => wrong.extend(mistake(
+                config,
+                TOKEN_KEYS,
+                error.to_string(),
+                "give public keys of your issuer, each as a PEM file (BEGIN PUBLIC KEY: Ed25519, \
+                 P-256 or RSA), as `openssl pkey -in private.pem -pubout` prints it, or a JWKS",
+            )),
+        }
+    }
+    // Nobody is asked: whether it answers now says nothing about later.
+    from.extend(config.token_jwks.as_ref().map(|url| format!("{url}, once they are fetched")));
+    if wrong.is_empty() { Ok(from.join(", ")) } else { Err(wrong) }
 }
 
 fn data(config: &Config) -> Result<String, Vec<Mistake>> {

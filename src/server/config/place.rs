@@ -9,8 +9,10 @@ use std::time::Duration;
 use ipnet::IpNet;
 use toml::de::DeValue;
 
+use super::super::key_server;
 use super::settings::Config;
 use super::unit::{self, RATE_FORM, SIZE_FORM, TIME_FORM};
+use crate::model::limits::TOKEN_BYTES_MAX;
 use crate::model::rate::Rate;
 use crate::store::directory::Provision;
 
@@ -19,6 +21,12 @@ pub(super) enum Place {
     Address(fn(&mut Config) -> &mut SocketAddr),
     Directory(fn(&mut Config) -> &mut PathBuf),
     File(fn(&mut Config) -> &mut Option<PathBuf>),
+    Files(fn(&mut Config) -> &mut Vec<PathBuf>),
+    Text(fn(&mut Config) -> &mut String),
+    /// Whom tokens must come from, as they name themselves.
+    Issuer(fn(&mut Config) -> &mut Option<String>),
+    /// From where keys may be fetched.
+    Url(fn(&mut Config) -> &mut Option<String>),
     Names(fn(&mut Config) -> &mut Vec<String>),
     Networks(fn(&mut Config) -> &mut Vec<IpNet>),
     Provision(fn(&mut Config) -> &mut Provision),
@@ -46,6 +54,8 @@ pub(super) struct Wrong {
 
 /// Rates that a bucket can keep.
 const RATES: RangeInclusive<u32> = 1..=1_000_000;
+/// Longest text, bytes: what a token says is not longer.
+const TEXT_BYTES_MAX: usize = TOKEN_BYTES_MAX;
 /// Most entries of a list.
 const LISTED_MAX: usize = 100;
 
@@ -56,6 +66,18 @@ impl Place {
             Self::Address(of) => *of(config) = parsed(raw, self.form(), |text| text.parse().ok())?,
             Self::Directory(of) => *of(config) = path(raw, self.form())?,
             Self::File(of) => *of(config) = Some(path(raw, self.form())?),
+            Self::Files(of) => {
+                let at = |file: &str| match raw {
+                    Raw::Text(_) => PathBuf::from(file),
+                    Raw::Toml(_, directory) => directory.join(file),
+                };
+                let read = |file: &str| (!file.is_empty()).then(|| at(file));
+                *of(config) = list(raw, self.form(), read)?;
+            }
+            Self::Text(of) => *of(config) = parsed(raw, self.form(), words)?,
+            Self::Issuer(of) | Self::Url(of) => {
+                *of(config) = Some(parsed(raw, self.form(), words)?);
+            }
             Self::Names(of) => *of(config) = list(raw, self.form(), |name| Some(name.to_owned()))?,
             Self::Networks(of) => *of(config) = list(raw, self.form(), |net| net.parse().ok())?,
             Self::Provision(of) => {
@@ -100,6 +122,12 @@ impl Place {
                 unit::show_time(*range.start()),
                 unit::show_time(*range.end()),
             ),
+            Self::Url(of) => {
+                let url = of(config).as_ref()?;
+                let why = key_server::check(url).err()?;
+                let Form { written, .. } = self.form();
+                Some(Wrong { what: format!("{url:?}: {why}"), advice: format!("write {written}") })
+            }
             Self::Rate(of) if !(kept(of(config).per_second) && kept(of(config).burst)) => outside(
                 unit::show_rate(*of(config)),
                 format!("{}/s burst {}", RATES.start(), RATES.start()),
@@ -116,6 +144,9 @@ impl Place {
             Self::Address(of) => quoted(of(config).to_string()),
             Self::Directory(of) => quoted(of(config).display().to_string()),
             Self::File(of) => quoted(of(config).as_ref()?.display().to_string()),
+            Self::Files(of) => listed(of(config).iter().map(|file| file.display())),
+            Self::Text(of) => quoted(of(config).clone()),
+            Self::Issuer(of) | Self::Url(of) => quoted(of(config).clone()?),
             Self::Names(of) => listed(of(config).iter()),
             Self::Networks(of) => listed(of(config).iter()),
             Self::Provision(of) => quoted(
@@ -132,6 +163,15 @@ impl Place {
         })
     }
 
+    /// A value that stands for any, where there is none.
+    pub(super) fn example(&self, key: &str) -> String {
+        quoted(match self {
+            Self::Issuer(_) => "https://id.example.org".to_owned(),
+            Self::Url(_) => "https://id.example.org/jwks.json".to_owned(),
+            _ => format!("{key}.pem"),
+        })
+    }
+
     /// What a value is, and how it is written.
     fn form(&self) -> Form {
         let form = |noun, written| Form { noun, written };
@@ -139,6 +179,10 @@ impl Place {
             Self::Address(_) => form("an IP address and a port", "one like \"127.0.0.1:7443\""),
             Self::Directory(_) => form("the path of a directory", "one like \"/var/lib/damso\""),
             Self::File(_) => form("the path of a file", "one like \"cert.pem\""),
+            Self::Files(_) => form("a list of paths of files", "one like [\"issuer.pem\"]"),
+            Self::Text(_) => form("a text", "one like \"damso\""),
+            Self::Issuer(_) => form("a text", "one like \"https://id.example.org\""),
+            Self::Url(_) => form("a URL", "one like \"https://id.example.org/jwks.json\""),
             Self::Names(_) => form("a list of host names", "one like [\"chat.example.org\"]"),
             Self::Networks(_) => form("a list of networks", "one like [\"10.0.0.0/8\"]"),
             Self::Provision(_) => form("\"auto\" or \"strict\"", "one of the two"),
@@ -173,7 +217,9 @@ impl Place {
         match self {
             Self::Address(_) => "IP:PORT",
             Self::Directory(_) => "DIRECTORY",
-            Self::File(_) => "FILE",
+            Self::File(_) | Self::Files(_) => "FILE",
+            Self::Text(_) | Self::Issuer(_) => "TEXT",
+            Self::Url(_) => "URL",
             Self::Names(_) => "NAME",
             Self::Networks(_) => "NETWORK",
             Self::Provision(_) => "auto|strict",
@@ -183,6 +229,11 @@ impl Place {
             Self::Rate(_) => "RATE",
         }
     }
+}
+
+/// A text that says something.
+fn words(text: &str) -> Option<String> {
+    (1..=TEXT_BYTES_MAX).contains(&text.len()).then(|| text.to_owned())
 }
 
 fn kept(number: u32) -> bool {

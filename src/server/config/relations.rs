@@ -3,7 +3,9 @@
 use super::mistake::Mistake;
 use super::origin::{Origin, Path};
 use super::settings::Config;
-use super::table::{self, ADMIN, CERT, CHAT, KEY, NAMES};
+use super::table::{
+    self, ADMIN, CERT, CHAT, KEY, NAMES, TOKEN_AUDIENCE, TOKEN_ISSUER, TOKEN_JWKS, TOKEN_KEYS,
+};
 use crate::model::limits::Relation;
 use crate::transport::certificate;
 
@@ -20,6 +22,19 @@ pub(super) fn check(config: &Config, sound: impl Fn(Path) -> bool) -> Vec<Mistak
     if meet(config) {
         let advice = "give them different ports".to_owned();
         broken.push(Broken { of: [ADMIN, CHAT], must: "is the same address as", advice });
+    }
+    // What did not get into its place may have named one.
+    if !config.is_issued_elsewhere() && sound(TOKEN_JWKS) {
+        let whole = Config::default();
+        let audience = (config.token_audience != whole.token_audience).then_some(TOKEN_AUDIENCE);
+        let issuer = config.token_issuer.as_ref().map(|_| TOKEN_ISSUER);
+        broken.extend(audience.into_iter().chain(issuer).map(|path| {
+            let advice = format!(
+                "name the keys of whoever issues your tokens there or in {TOKEN_JWKS}, or leave \
+                 this out: the built-in issuer's tokens are for this server"
+            );
+            Broken { of: [path, TOKEN_KEYS], must: "is no use without", advice }
+        }));
     }
     let sound_pair = |broken: &Broken| broken.of.iter().all(|path| sound(path));
     let pairs = broken.into_iter().filter(sound_pair).map(|broken| broken.mistake(config));

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use super::origin::{Origin, Origins, Path};
 use crate::model::limits::Limits;
 use crate::runtime::placement::Shards;
+use crate::session::token::AUDIENCE;
 use crate::store::directory::Provision;
 
 /// How a server is to be. A default one is good for trying: it serves on loopback.
@@ -30,8 +31,15 @@ pub struct Config {
     pub trusted_proxies: Vec<IpNet>,
     /// Directory of everything that is kept.
     pub data: PathBuf,
-    /// Public key (PEM, Ed25519) of whoever issues tokens. `None`: the built-in issuer.
-    pub token_key: Option<PathBuf>,
+    /// Public keys of whoever issues tokens, each file one key (PEM: Ed25519, P-256 or RSA) or a
+    /// JWKS. With none here and at `token_jwks`: the built-in issuer.
+    pub token_keys: Vec<PathBuf>,
+    /// Where an issuer publishes its keys (JWKS): https, or http on this machine.
+    pub token_jwks: Option<String>,
+    /// What the tokens' `aud` must hold.
+    pub token_audience: String,
+    /// What the tokens' `iss` must be. `None`: anything.
+    pub token_issuer: Option<String>,
     /// Whether a valid token of an unknown person makes the person.
     pub provision: Provision,
     /// Worker threads; 0: one per core.
@@ -54,7 +62,10 @@ impl Default for Config {
             names: Vec::new(),
             trusted_proxies: Vec::new(),
             data: PathBuf::from("damso-data"),
-            token_key: None,
+            token_keys: Vec::new(),
+            token_jwks: None,
+            token_audience: AUDIENCE.to_owned(),
+            token_issuer: None,
             provision: Provision::Auto,
             shards: 0,
             connections: 0,
@@ -68,6 +79,11 @@ impl Config {
     /// Where the value of this setting came from.
     pub(super) fn origin(&self, path: Path) -> Origin {
         self.origins.of(path)
+    }
+
+    /// Whether somebody else than the built-in issuer makes tokens.
+    pub(in crate::server) fn is_issued_elsewhere(&self) -> bool {
+        !self.token_keys.is_empty() || self.token_jwks.is_some()
     }
 
     /// Worker threads.

@@ -36,7 +36,10 @@ pub(super) const CERT: Path = "tls.cert";
 pub(super) const KEY: Path = "tls.key";
 pub(super) const NAMES: Path = "tls.names";
 pub(super) const DATA: Path = "data.dir";
-pub(super) const TOKEN_KEY: Path = "auth.token_key";
+pub(super) const TOKEN_KEYS: Path = "auth.token_keys";
+pub(super) const TOKEN_JWKS: Path = "auth.token_jwks";
+pub(super) const TOKEN_AUDIENCE: Path = "auth.token_audience";
+pub(super) const TOKEN_ISSUER: Path = "auth.token_issuer";
 
 /// The sections of a file.
 pub(super) const SECTIONS: [Section; 7] = [
@@ -68,7 +71,7 @@ const fn setting(
 }
 
 /// Every setting.
-pub(super) static SETTINGS: [Setting; 33] = [
+pub(super) static SETTINGS: [Setting; 36] = [
     setting(
         CHAT,
         Some("listen"),
@@ -122,12 +125,36 @@ pub(super) static SETTINGS: [Setting; 33] = [
         "Directory of everything that is kept. Made if absent.",
     ),
     setting(
-        TOKEN_KEY,
+        TOKEN_KEYS,
         Some("token-key"),
         "DAMSO_TOKEN_KEY",
-        Place::File(|c| &mut c.token_key),
-        "Public key (PEM, Ed25519) of whoever issues tokens. Without it the server issues them \
-         itself (`damso token`).",
+        Place::Files(|c| &mut c.token_keys),
+        "Public keys of whoever issues tokens: files, each with one key (PEM: Ed25519, P-256 or \
+         RSA) or a JWKS. Without them and token_jwks the server issues tokens itself (`damso \
+         token`).",
+    ),
+    setting(
+        TOKEN_JWKS,
+        Some("token-jwks"),
+        "DAMSO_TOKEN_JWKS",
+        Place::Url(|c| &mut c.token_jwks),
+        "Where an issuer publishes its keys (JWKS): https, or http on this machine. Fetched at the \
+         start, every 10 minutes, and when a token names an unknown key.",
+    ),
+    setting(
+        TOKEN_AUDIENCE,
+        Some("token-audience"),
+        "DAMSO_TOKEN_AUDIENCE",
+        Place::Text(|c| &mut c.token_audience),
+        "What the tokens' `aud` must hold. Of use with token_keys or token_jwks.",
+    ),
+    setting(
+        TOKEN_ISSUER,
+        Some("token-issuer"),
+        "DAMSO_TOKEN_ISSUER",
+        Place::Issuer(|c| &mut c.token_issuer),
+        "What the tokens' `iss` must be; without it, anything. Of use with token_keys or \
+         token_jwks.",
     ),
     setting(
         "auth.provision",
@@ -374,7 +401,7 @@ mod tests {
         let flags: Vec<_> = SETTINGS.iter().filter_map(|setting| setting.flag).collect();
         assert_eq!((paths.len(), variables.len()), (SETTINGS.len(), SETTINGS.len()));
         assert_eq!(flags.iter().collect::<BTreeSet<_>>().len(), flags.len());
-        for path in [CHAT, ADMIN, CERT, KEY, NAMES, DATA, TOKEN_KEY] {
+        for path in [CHAT, ADMIN, CERT, KEY, NAMES, DATA, TOKEN_KEYS, TOKEN_JWKS] {
             assert!(find(path).is_some(), "{path}");
         }
     }

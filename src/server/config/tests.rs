@@ -15,7 +15,7 @@ use super::origin::Origin;
 use super::place::Place;
 use super::reading::Reading;
 use super::settings::Config;
-use super::table::{SETTINGS, TOKEN_KEY};
+use super::table::{SETTINGS, TOKEN_KEYS};
 use super::{file, table};
 use crate::model::limits::{Limits, Relation};
 
@@ -95,8 +95,10 @@ fn the_annotated_file_is_exactly_the_defaults() {
     assert_eq!(Config { origins: Default::default(), ..read }, Config::default());
     // What has no value by default can be given where it stands.
     let text = annotated().replace("# cert =", "cert =").replace("# key =", "key =");
-    let read = file(&text.replace("# token_key =", "token_key =")).expect("no mistakes");
-    assert_eq!(read.token_key, Some(PathBuf::from("/etc/token_key.pem")));
+    let text = text.replace("# token_jwks =", "token_jwks =");
+    let read = file(&text.replace("# token_issuer =", "token_issuer =")).expect("no mistakes");
+    assert_eq!(read.cert, Some(PathBuf::from("/etc/cert.pem")));
+    assert_eq!(read.token_jwks.as_deref(), Some("https://id.example.org/jwks.json"));
     for setting in &SETTINGS {
         let given = !matches!(read.origin(setting.path), Origin::Default);
         assert!(given, "{} is not in the file", setting.path);
@@ -114,6 +116,7 @@ fn every_setting_can_be_given_by_its_variable_and_by_set() {
         };
         let value = match setting.place {
             Place::Networks(_) => "10.0.0.0/8".to_owned(),
+            Place::Url(_) => "https://id.example/jwks.json".to_owned(),
             _ if value.is_empty() => "chat.example".to_owned(),
             _ => value,
         };
@@ -121,6 +124,9 @@ fn every_setting_can_be_given_by_its_variable_and_by_set() {
         // The two are of no use alone.
         if [table::CERT, table::KEY].contains(&setting.path) {
             environment = vec![("DAMSO_CERT", "some.pem"), ("DAMSO_KEY", "some.pem")];
+        }
+        if setting.path == table::TOKEN_ISSUER {
+            environment.push(("DAMSO_TOKEN_KEY", "some.pem"));
         }
         let config = read(&[], &environment).expect("a good variable");
         let origin = Origin::Variable(setting.variable.to_owned());
@@ -148,12 +154,14 @@ fn what_is_in_force_is_shown_with_its_origin_and_is_a_file_itself() {
 
 #[test]
 fn a_path_in_a_file_begins_at_the_file() {
-    let text = "[data]\ndir = \"d\"\n[auth]\ntoken_key = \"/k.pem\"\n";
+    let text = "[data]\ndir = \"d\"\n[auth]\ntoken_keys = [\"/k.pem\", \"k.pem\"]\n";
     let config = file(text).expect("a good file");
     assert_eq!(config.data, Path::new("/etc/d"));
-    assert_eq!(config.token_key.as_deref(), Some(Path::new("/k.pem")));
-    let config = read(&["--data", "d"], &[]).expect("a good flag");
+    assert_eq!(config.token_keys, [Path::new("/k.pem"), Path::new("/etc/k.pem")]);
+    let flags = ["--data", "d", "--token-key", "1.pem", "--token-key", "2.pem"];
+    let config = read(&flags, &[]).expect("good flags");
     assert_eq!(config.data, Path::new("d"));
+    assert_eq!(config.token_keys, [Path::new("1.pem"), Path::new("2.pem")]);
 }
 
 #[test]
@@ -211,6 +219,30 @@ fn each_relation_is_told_where_one_of_its_values_was_given() {
 }
 
 #[test]
+fn what_is_asked_of_tokens_is_no_use_with_the_built_in_issuer() {
+    let of = |key: &str| format!("auth.token_{key}");
+    for (text, wrong) in [
+        ("token_audience = \"damso\"", vec![]),
+        ("token_audience = \"chat\"", vec!["audience"]),
+        ("token_issuer = \"https://id\"\ntoken_audience = \"chat\"", vec!["issuer", "audience"]),
+        ("token_issuer = \"https://id\"\ntoken_keys = [\"k.pem\"]", vec![]),
+        ("token_issuer = \"https://id\"\ntoken_jwks = \"https://id/k\"", vec![]),
+        // Somebody was named, if not well.
+        ("token_issuer = \"https://id\"\ntoken_jwks = \"http://id/k\"", vec!["jwks"]),
+        ("token_issuer = \"https://id\"\ntoken_jwks = 5", vec!["jwks"]),
+        ("token_issuer = \"https://id\"\ntoken_keys = \"k.pem\"", vec!["keys"]),
+        ("token_audience = \"\"", vec!["audience"]),
+    ] {
+        let read = file(&format!("[auth]\n{text}"));
+        let told: Vec<_> = match read {
+            Ok(_) => Vec::new(),
+            wrong => told(wrong).into_iter().map(|(_, subject)| subject).collect(),
+        };
+        assert_eq!(told, wrong.into_iter().map(of).collect::<Vec<_>>(), "{text}");
+    }
+}
+
+#[test]
 fn what_rests_on_a_wrong_value_is_not_told_as_well() {
     // 2 s would be too short for the handshake, if it were a value.
     let text = "[limits]\nlogin_time = \"2 sec\"\nhandshake_time = \"11s\"";
@@ -228,9 +260,9 @@ fn a_configuration_made_by_hand_is_checked_as_well() {
     let good = Config { data: "/tmp".into(), ..Config::default() };
     assert_eq!(good.check(), Ok(()));
     let limits = Limits { page_rows: 0, ..Limits::DEFAULT };
-    let mistakes = Config { limits, token_key: Some("/nothing".into()), ..good }.check();
+    let mistakes = Config { limits, token_keys: vec!["/nothing".into()], ..good }.check();
     let told = told(mistakes.map(|()| Config::default()));
-    let expected = ["limits.page_rows", TOKEN_KEY].map(|path| ("default".into(), path.into()));
+    let expected = ["limits.page_rows", TOKEN_KEYS].map(|path| ("default".into(), path.into()));
     assert_eq!(told, expected);
 }
 

@@ -11,7 +11,8 @@ use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::pki_types::pem::PemObject as _;
 
-use super::key::{KeyError, VerifyingKey, thumbprint};
+use super::key::{Public, VerifyingKey, thumbprint};
+use super::key_file::KeyError;
 use super::verify::{AUDIENCE, millis};
 use crate::runtime::private_file;
 
@@ -73,12 +74,23 @@ impl Issuer {
         let public = pair.public_key().as_ref().try_into();
         let public: [u8; 32] = public.map_err(|_| KeyError::new(path, "not an Ed25519 key"))?;
         let kid = thumbprint(&public);
-        Ok(Self { pair, key: VerifyingKey { kid: Some(kid.clone()), public }, kid })
+        Ok(Self {
+            pair,
+            key: VerifyingKey { kid: Some(kid.clone()), public: Public::Ed25519(public) },
+            kid,
+        })
     }
 
     /// The public half, for a [`super::Verifier`].
     pub fn verifying_key(&self) -> VerifyingKey {
         self.key.clone()
+    }
+
+    /// The public half as its issuer would publish it.
+    #[cfg(test)]
+    pub(crate) fn jwk(&self) -> serde_json::Value {
+        let x = BASE64.encode(self.pair.public_key());
+        serde_json::json!({ "kty": "OKP", "crv": "Ed25519", "kid": self.kid, "x": x })
     }
 
     /// A token for `uid`, good for `ttl` from `now_ms` (milliseconds since 1970) on.

@@ -3,20 +3,23 @@
 //! Checked in this order: length, form, algorithm, key, signature, and only then what it
 //! claims: nothing that an unknown person wrote decides anything.
 
+use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD as BASE64, Engine as _};
 use damso_proto::id::Uid;
-use ring::signature::{ED25519, UnparsedPublicKey};
 use serde::Deserialize;
 
-use super::key::VerifyingKey;
-use crate::model::limits::{TOKEN_BYTES_MAX, TOKEN_SKEW_MAX};
+use super::fetched::{Asked, Fetched};
+use super::key::{Algorithm, VerifyingKey};
+use crate::model::limits::{TOKEN_BYTES_MAX, TOKEN_KEYS_TIME_MAX, TOKEN_SKEW_MAX, TOKEN_TRIES_MAX};
+use crate::runtime::clock::Clock;
 
-/// Whom tokens must be meant for.
-pub(super) const AUDIENCE: &str = "damso";
-/// More keys than this are a mistake: a token without `kid` is tried with each.
-const KEYS_MAX: usize = 8;
+/// Whom tokens must be meant for, unless that is set otherwise.
+pub const AUDIENCE: &str = "damso";
+/// How much longer than a fetch may take somebody waits for it.
+const FETCH_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Why a token is not accepted. Its contents are in none of these.
 #[derive(thiserror::Error, Clone, Copy, PartialEq, Eq, Debug)]
@@ -30,6 +33,12 @@ pub enum TokenError {
     /// Signed by somebody unknown, or meant for another service.
     #[error("the token is not for this server")]
     Foreign,
+    /// It names a key that is not known.
+    #[error("the token names a key that is not known")]
+    UnknownKey,
+    /// The same, and the issuer was asked for its keys a moment ago: try again in a minute.
+    #[error("the token names a key that is not known yet")]
+    UnknownYet,
     /// It was good once. A new one is needed.
     #[error("the token has expired")]
     Expired,
@@ -53,13 +62,51 @@ pub struct Claims {
 #[derive(Clone, Debug)]
 pub struct Verifier {
     keys: Vec<VerifyingKey>,
+    fetched: Option<Arc<Fetched>>,
+    audience: String,
+    issuer: Option<String>,
 }
 
 impl Verifier {
-    /// Trusts these keys, at most the first 8.
-    pub fn new(mut keys: Vec<VerifyingKey>) -> Self {
-        keys.truncate(KEYS_MAX);
-        Self { keys }
+    /// Trusts these keys.
+    pub fn new(keys: Vec<VerifyingKey>) -> Self {
+        Self { keys, fetched: None, audience: AUDIENCE.to_owned(), issuer: None }
+    }
+
+    /// Trusts fetched keys, too.
+    #[must_use]
+    pub fn and_fetched(self, fetched: Option<Arc<Fetched>>) -> Self {
+        Self { fetched, ..self }
+    }
+
+    /// Tokens must be meant for `audience` and, if one is named, say that `issuer` made them.
+    #[must_use]
+    pub fn meant_for(self, audience: String, issuer: Option<String>) -> Self {
+        Self { audience, issuer, ..self }
+    }
+
+    /// Says who a token is about. If it names an unknown key, waits until keys were fetched anew,
+    /// unless that was a moment ago.
+    ///
+    /// # Errors
+    /// [`TokenError`] says what to do about it.
+    pub async fn verify_patiently(
+        &self,
+        token: &str,
+        clock: &dyn Clock,
+    ) -> Result<Claims, TokenError> {
+        match (self.verify(token, clock.unix_ms()), &self.fetched) {
+            (Err(TokenError::UnknownKey), Some(fetched)) => match fetched.ask(clock.now()) {
+                Asked::Later => Err(TokenError::UnknownYet),
+                Asked::Soon(mut over) => {
+                    let patience = TOKEN_KEYS_TIME_MAX + FETCH_PATIENCE;
+                    // Not over in time: what is known must do.
+                    drop(tokio::time::timeout(patience, over.changed()).await);
+                    self.verify(token, clock.unix_ms())
+                }
+            },
+            (verified, _) => verified,
+        }
     }
 
     /// Says who a token is about. `now_ms` is the time of day, milliseconds since 1970.
@@ -74,51 +121,65 @@ impl Verifier {
             token.rsplit_once('.').ok_or(TokenError::Malformed("not three parts"))?;
         let (header, claims) =
             signed.split_once('.').ok_or(TokenError::Malformed("not three parts"))?;
-        let header: Header = decode(header)?;
-        if header.crit.is_some() {
+        let header = decode(header)?;
+        let Header { alg, kid, crit } = parse(&header)?;
+        if crit.is_some() {
             return Err(TokenError::Malformed("an extension that is not known here"));
         }
-        if !matches!(&*header.alg, "EdDSA" | "Ed25519") {
-            return Err(TokenError::Malformed("the algorithm is not EdDSA"));
-        }
-        let signature =
-            BASE64.decode(signature).map_err(|_| TokenError::Malformed("not base64url"))?;
-        self.check_signature(header.kid.as_deref(), signed.as_bytes(), &signature)?;
-        decode::<RawClaims>(claims)?.check(now_ms)
+        let algorithm = Algorithm::of_header(&alg)
+            .ok_or(TokenError::Malformed("the algorithm is not EdDSA, ES256 or RS256"))?;
+        let signature = decode(signature)?;
+        self.check_signature((algorithm, kid.as_deref()), signed.as_bytes(), &signature)?;
+        parse::<RawClaims<'_>>(&decode(claims)?)?.check(self, now_ms)
     }
 
     fn check_signature(
         &self,
-        kid: Option<&str>,
+        (algorithm, kid): (Algorithm, Option<&str>),
         signed: &[u8],
         signature: &[u8],
     ) -> Result<(), TokenError> {
-        let mut outcome = TokenError::Foreign;
-        for key in self.keys.iter().filter(|key| key.may_be(kid)) {
-            if UnparsedPublicKey::new(&ED25519, key.public).verify(signed, signature).is_ok() {
+        let fetched = self.fetched.as_ref().map(|fetched| fetched.keys());
+        let keys = self.keys.iter().chain(fetched.iter().flat_map(|keys| &**keys));
+        let mut is_named = false;
+        let mut tries = 0;
+        for key in keys.filter(|key| key.may_be(kid)) {
+            is_named |= key.kid.is_some() && kid.is_some();
+            // Never what the token says: a key has an algorithm of its own.
+            if key.public.algorithm() != algorithm || tries == TOKEN_TRIES_MAX {
+                continue;
+            }
+            tries += 1;
+            if key.public.has_signed(signed, signature) {
                 return Ok(());
             }
-            outcome = TokenError::Forged;
         }
-        Err(outcome)
+        Err(match kid {
+            Some(_) if !is_named => TokenError::UnknownKey,
+            _ if tries > 0 => TokenError::Forged,
+            _ => TokenError::Foreign,
+        })
     }
 }
 
 /// Unknown fields mean nothing; a field that comes twice is an error.
 #[derive(Deserialize)]
-struct Header {
-    alg: String,
+struct Header<'a> {
+    #[serde(borrow)]
+    alg: Cow<'a, str>,
     kid: Option<String>,
     crit: Option<serde_json::Value>,
 }
 
 #[derive(Deserialize)]
-struct RawClaims {
-    sub: String,
+struct RawClaims<'a> {
+    #[serde(borrow)]
+    sub: Cow<'a, str>,
     aud: Audience,
     exp: serde_json::Number,
     nbf: Option<serde_json::Number>,
     iat: Option<serde_json::Number>,
+    iss: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -128,13 +189,14 @@ enum Audience {
     Many(Vec<String>),
 }
 
-impl RawClaims {
-    fn check(self, now_ms: u64) -> Result<Claims, TokenError> {
+impl RawClaims<'_> {
+    fn check(self, wanted: &Verifier, now_ms: u64) -> Result<Claims, TokenError> {
         let is_ours = match &self.aud {
-            Audience::One(audience) => audience == AUDIENCE,
-            Audience::Many(audiences) => audiences.iter().any(|audience| audience == AUDIENCE),
+            Audience::One(audience) => *audience == wanted.audience,
+            Audience::Many(audiences) => audiences.contains(&wanted.audience),
         };
-        if !is_ours {
+        let is_theirs = wanted.issuer.is_none() || wanted.issuer == self.iss;
+        if !is_ours || !is_theirs {
             return Err(TokenError::Foreign);
         }
         let skew_ms = millis(TOKEN_SKEW_MAX);
@@ -168,9 +230,12 @@ fn moment_ms(seconds: &serde_json::Number) -> Result<u64, TokenError> {
     }
 }
 
-fn decode<T: for<'a> Deserialize<'a>>(part: &str) -> Result<T, TokenError> {
-    let json = BASE64.decode(part).map_err(|_| TokenError::Malformed("not base64url"))?;
-    serde_json::from_slice(&json).map_err(|_| TokenError::Malformed("a field is missing or wrong"))
+fn decode(part: &str) -> Result<Vec<u8>, TokenError> {
+    BASE64.decode(part).map_err(|_| TokenError::Malformed("not base64url"))
+}
+
+fn parse<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, TokenError> {
+    serde_json::from_slice(json).map_err(|_| TokenError::Malformed("a field is missing or wrong"))
 }
 
 pub(super) fn millis(duration: Duration) -> u64 {
@@ -183,7 +248,9 @@ mod tests {
 
     use super::*;
     use crate::session::token::issue::{Issuer, Token};
-    use crate::session::token::key::thumbprint;
+    use crate::session::token::jwks;
+    use crate::session::token::key::{Public, thumbprint};
+    use crate::session::token::signers::Signer;
 
     const NOW_MS: u64 = 1_800_000_000_000;
     const NOW: u64 = NOW_MS / 1_000;
@@ -191,6 +258,13 @@ mod tests {
     fn issuer() -> Issuer {
         let place = tempfile::tempdir().unwrap();
         Issuer::open_or_make(&place.path().join("key")).unwrap()
+    }
+
+    fn public_of(issuer: &Issuer) -> [u8; 32] {
+        match issuer.verifying_key().public {
+            Public::Ed25519(public) => public,
+            _ => panic!("the built-in issuer has an Ed25519 key"),
+        }
     }
 
     fn claims() -> Value {
@@ -286,7 +360,7 @@ mod tests {
             BASE64.encode(r#"{"alg":"HS256"}"#),
             BASE64.encode(claims().to_string())
         );
-        let secret = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &issuer.verifying_key().public);
+        let secret = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &public_of(&issuer));
         let tag = ring::hmac::sign(&secret, signed.as_bytes());
         let token = format!("{signed}.{}", BASE64.encode(tag.as_ref()));
         assert!(Verifier::new(vec![issuer.verifying_key()]).verify(&token, NOW_MS).is_err());
@@ -311,14 +385,81 @@ mod tests {
         let (ours_key, theirs_key) = (ours.verifying_key(), theirs.verifying_key());
         let nameless = VerifyingKey { kid: None, ..theirs_key.clone() };
         let both = vec![ours_key.clone(), theirs_key.clone()];
-        assert_eq!(verify(vec![], &named), Err(TokenError::Foreign));
-        assert_eq!(verify(vec![ours_key.clone()], &named), Err(TokenError::Foreign));
+        assert_eq!(verify(vec![], &named), Err(TokenError::UnknownKey));
+        assert_eq!(verify(vec![], &token(None)), Err(TokenError::Foreign));
+        assert_eq!(verify(vec![ours_key.clone()], &named), Err(TokenError::UnknownKey));
         assert_eq!(verify(vec![ours_key], &token(None)), Err(TokenError::Forged));
         assert_eq!(verify(both.clone(), &named), Ok(()));
         assert_eq!(verify(both.clone(), &token(None)), Ok(()));
         assert_eq!(verify(both, &token(Some(&ours_kid))), Err(TokenError::Forged));
         assert_eq!(verify(vec![nameless], &token(Some("2026-11"))), Ok(()));
-        assert_eq!(verify(vec![theirs_key], &token(Some("2026-11"))), Err(TokenError::Foreign));
+        assert_eq!(verify(vec![theirs_key], &token(Some("2026-11"))), Err(TokenError::UnknownKey));
+    }
+
+    #[test]
+    fn each_algorithm_is_accepted_from_its_own_keys_alone() {
+        let signers = Signer::all();
+        let jwk = |signer: &Signer| signer.jwk(signer.alg());
+        let set = json!({ "keys": signers.iter().map(jwk).collect::<Vec<_>>() });
+        let keys = jwks::parse(set.to_string().as_bytes()).unwrap();
+        let nameless: Vec<_> =
+            keys.iter().map(|key| VerifyingKey { kid: None, ..key.clone() }).collect();
+        let (named, nameless) = (Verifier::new(keys), Verifier::new(nameless));
+        for signer in &signers {
+            for other in ["EdDSA", "ES256", "RS256", "HS256", "RS512", "PS256", "none"] {
+                let own = other == signer.alg();
+                for kid in ["EdDSA", "ES256", "RS256"] {
+                    let token = signer.token(&json!({ "alg": other, "kid": kid }), &claims());
+                    let good = own && kid == other;
+                    assert_eq!(named.verify(&token, NOW_MS).is_ok(), good, "{kid}, {other}");
+                    assert_eq!(nameless.verify(&token, NOW_MS).is_ok(), own, "{other}");
+                }
+                let token = signer.token(&json!({ "alg": other }), &claims());
+                assert_eq!(named.verify(&token, NOW_MS).is_ok(), own, "{other}");
+            }
+        }
+    }
+
+    #[test]
+    fn audience_and_issuer_are_what_was_asked_for() {
+        let issuer = issuer();
+        let header = json!({ "alg": "EdDSA" });
+        let token = |claims: &Value| issuer.sign(&header.to_string(), &claims.to_string());
+        let with_iss = |iss: Value| token(&with("iss", iss));
+        let verifier = Verifier::new(vec![issuer.verifying_key()]);
+        assert!(verifier.verify(with_iss(json!("anybody")).as_str(), NOW_MS).is_ok());
+        let ours = verifier.clone().meant_for("damso".into(), Some("https://id".into()));
+        for (token, expected) in [
+            (with_iss(json!("https://id")), Ok(())),
+            (with_iss(json!("https://id/")), Err(TokenError::Foreign)),
+            (token(&claims()), Err(TokenError::Foreign)),
+        ] {
+            assert_eq!(ours.verify(token.as_str(), NOW_MS).map(drop), expected);
+        }
+        let other = verifier.meant_for("chat".into(), None);
+        let outcome = other.verify(token(&claims()).as_str(), NOW_MS);
+        assert_eq!(outcome, Err(TokenError::Foreign));
+        assert!(other.verify(token(&with("aud", json!("chat"))).as_str(), NOW_MS).is_ok());
+    }
+
+    #[test]
+    fn a_token_is_tried_with_few_keys_however_many_there_are() {
+        let signer = Signer::ed25519();
+        let decoy = VerifyingKey { kid: None, public: Public::Ed25519([9; 32]) };
+        let own = json!({ "keys": [signer.jwk("own")] }).to_string();
+        let own = jwks::parse(own.as_bytes()).unwrap();
+        let among = |decoys: usize, kid: Option<&str>| {
+            let mut keys = vec![VerifyingKey { kid: Some("x".into()), ..decoy.clone() }; decoys];
+            keys.extend(own.clone());
+            let mut header = json!({ "alg": "EdDSA" });
+            if let Some(kid) = kid {
+                header["kid"] = kid.into();
+            }
+            Verifier::new(keys).verify(&signer.token(&header, &claims()), NOW_MS).map(drop)
+        };
+        assert_eq!(among(TOKEN_TRIES_MAX - 1, None), Ok(()));
+        assert_eq!(among(TOKEN_TRIES_MAX, None), Err(TokenError::Forged));
+        assert_eq!(among(100, Some("own")), Ok(()), "one that names its key needs no tries");
     }
 
     #[test]
@@ -346,8 +487,9 @@ mod tests {
     fn a_signature_made_elsewhere_is_understood() {
         // RFC 8037, appendix A.4; its payload is no claim, so it ends there and not before.
         let public = BASE64.decode("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo").unwrap();
-        let key = VerifyingKey { kid: None, public: public.try_into().unwrap() };
-        assert_eq!(thumbprint(&key.public), "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");
+        let public: [u8; 32] = public.try_into().unwrap();
+        let key = VerifyingKey { kid: None, public: Public::Ed25519(public) };
+        assert_eq!(thumbprint(&public), "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");
         let token = "eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc.\
                      hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt\
                      9g7sVvpAr_MuM0KAg";
