@@ -131,6 +131,8 @@ pub const TOKEN_KEYS_AT_LEAST: Duration = Duration::from_mins(1);
 pub const TOKEN_KEYS_KEPT: Duration = Duration::from_hours(24);
 /// Longest time of one fetch.
 pub const TOKEN_KEYS_TIME_MAX: Duration = Duration::from_secs(5);
+/// How long before its token ends a session is told, or when a tenth of the time is left.
+pub const TOKEN_WARNING_MAX: Duration = Duration::from_secs(60);
 /// How far a token's maker's clock may be off.
 pub const TOKEN_SKEW_MAX: Duration = Duration::from_secs(60);
 

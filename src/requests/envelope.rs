@@ -25,7 +25,7 @@ pub struct Envelope {
 
 impl Envelope {
     /// Why nothing may begin for it any more. A repetition begins nothing.
-    pub(super) fn barred(&self, now: Moment) -> Option<Refusal> {
+    pub fn barred(&self, now: Moment) -> Option<Refusal> {
         let late = || self.deadline.is_past(now).then_some(Refusal::late());
         self.over.map(Refusal::too_often).or_else(late)
     }

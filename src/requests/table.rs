@@ -26,7 +26,8 @@ use crate::model::limits;
 pub struct Row {
     /// Its name in metrics and logs.
     pub name: &'static str,
-    /// Whether it changes something, and so needs an idempotency key.
+    /// Whether it changes something, and so needs an idempotency key: all but a new token, which
+    /// changes nothing more when it comes again.
     pub mutates: bool,
     /// What it costs, in units of one message.
     pub cost: u32,
@@ -62,6 +63,7 @@ pub const fn row(asked: &Asked) -> Option<Row> {
         Asked::LeaveChannel(_) => ("leave_channel", true, 10),
         Asked::ListMembers(_) => ("list_members", false, 4),
         Asked::FindPeople(_) => ("find_people", false, 2),
+        Asked::Reauth(_) => ("reauth", true, 10),
         Asked::Hello(_) | Asked::Resume(_) | Asked::Ping(_) | Asked::Pong(_) | Asked::Cancel(_) => {
             return None;
         }
@@ -69,7 +71,8 @@ pub const fn row(asked: &Asked) -> Option<Row> {
     Some(Row { name, mutates, cost })
 }
 
-/// Carries a request out. A message is not among them: [`super::send()`] answers later.
+/// Carries a request out. A message is not among them: [`super::send()`] answers later; nor is a
+/// new token, which is the session's.
 ///
 /// # Errors
 /// What the handler says; [`crate::delivery::Refusal::Deadline`] where it would begin too late.
@@ -113,6 +116,7 @@ pub async fn handle(
         }
         Asked::FindPeople(ask) => Reply::People(people::find(ask, deadline, floors).await?),
         Asked::Send(_)
+        | Asked::Reauth(_)
         | Asked::Hello(_)
         | Asked::Resume(_)
         | Asked::Ping(_)

@@ -28,6 +28,7 @@ use crate::runtime::random::{Random, SystemRandom};
 use crate::runtime::shutdown::{Phase, Shutdown, Watch};
 use crate::runtime::snowflake::{Machine, Snowflake};
 use crate::session;
+use crate::session::token::Verifier;
 use crate::store::directory::{self, Directory, DirectoryError, Sqlite};
 use crate::store::fjall::{self, FjallLog};
 use crate::store::forgetful::{self, ForgetfulLog};
@@ -111,7 +112,7 @@ impl Server {
                 tools,
                 random: rooms.random.clone(),
                 connections: connection_options(&config),
-                options: options(&config),
+                options: options(&config, identity.verifier()),
                 listener,
                 tls: identity.tls(),
                 door: identity.door(rooms.directory.clone(), config.provision),
@@ -235,7 +236,7 @@ fn revoker(rooms: &Rooms) -> Revoker {
     }
 }
 
-fn options(config: &Config) -> session::Options {
+fn options(config: &Config, verifier: Arc<Verifier>) -> session::Options {
     let Limits { probe_after, idle_limit, login_time, .. } = config.limits;
     session::Options {
         conn: ServerOptions {
@@ -246,6 +247,7 @@ fn options(config: &Config) -> session::Options {
         },
         server: concat!("damso ", env!("CARGO_PKG_VERSION")).to_owned(),
         alternates: Vec::new(),
+        verifier,
     }
 }
 

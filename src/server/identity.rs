@@ -101,6 +101,11 @@ impl Identity {
         self.fetched.as_ref()
     }
 
+    /// Checks tokens.
+    pub(super) fn verifier(&self) -> Arc<Verifier> {
+        self.verifier.clone()
+    }
+
     pub(super) fn tls(&self) -> Arc<rustls::ServerConfig> {
         self.tls.config.clone()
     }

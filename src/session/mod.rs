@@ -16,12 +16,14 @@ mod life; //    a shard's beginning and end
 mod login; //   Hello: version and token, before there is a session
 mod metrics; // what a shard counts of its sessions
 mod proof; //   what a device is told, and proves itself with
+mod renewal; // a token that ends, and one that goes on
 mod reply; //   answers and refusals as frames
 mod resume; //  standings and missed events for a device that comes back
 mod said; //    what a client said, and what is done about it
 mod shard; //   a shard: its floors, its sessions, its turn
 mod table; //   sessions by connection
 pub mod token; //  who is it: tokens, checked and issued
+mod token_life; // until when a token lets its bearer stay
 
 pub use life::{drain, make};
 pub use login::{Claimed, Guest, Refused, admitted, check};

@@ -33,6 +33,11 @@ pub fn closing(code: CloseCode, after: Duration, text: &str) -> Bytes {
     }))
 }
 
+/// A token that does not let its bearer stay.
+pub(super) fn token(code: Code, after: Duration, text: String) -> Kind {
+    frame(code, "token", after, text)
+}
+
 /// A delivered outcome.
 pub(super) fn outcome(answer: Answer) -> Kind {
     match answer {

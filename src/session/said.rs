@@ -11,6 +11,7 @@ use damso_proto::wire::client_frame::Kind as Asked;
 use damso_proto::wire::server_frame::Kind;
 
 use super::bulk;
+use super::renewal;
 use super::reply;
 use super::resume;
 use super::shard::Shard;
@@ -94,6 +95,14 @@ impl Shard {
                 Ok(()) => self.kick(),
                 Err(refusal) => self.refuse(id, number, &refusal),
             }
+            return;
+        }
+        if let Asked::Reauth(wire::Reauth { token }) = kind {
+            if let Some(refusal) = from.barred(self.floors().clock.now()) {
+                return self.refuse(id, number, &refusal);
+            }
+            let renewing = renewal::renew(self.clone(), (id, number), actor.user, token);
+            tokio::task::spawn_local(renewing);
             return;
         }
         let shard = self.clone();

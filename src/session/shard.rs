@@ -25,6 +25,8 @@ use super::login::{Guest, VERSION};
 use super::metrics::Metrics;
 use super::reply;
 use super::table::{Session, Table};
+use super::token::Verifier;
+use super::token_life::TokenLife;
 use crate::connections::{Notice, Ready, Received, Wire};
 use crate::delivery::{Mail, Outcome};
 use crate::model::limits::{self, Limits};
@@ -42,6 +44,8 @@ pub struct Options {
     pub server: String,
     /// Further addresses that Welcome names.
     pub alternates: Vec<String>,
+    /// Checks tokens that take the place of older ones.
+    pub verifier: Arc<Verifier>,
 }
 
 /// See the module's text.
@@ -153,6 +157,7 @@ impl Shard {
             conn,
             user,
             device: login.device,
+            token: TokenLife::new(self.floors.clock.unix_ms(), token_expires_ms),
             is_over: false,
             resuming: Some(Box::default()),
             reader: None,
@@ -298,6 +303,10 @@ impl Shard {
         self.sessions.borrow_mut()
     }
 
+    pub(super) fn verifier(&self) -> &Verifier {
+        &self.options.verifier
+    }
+
     pub(super) fn metrics(&self) -> &Metrics {
         &self.metrics
     }
@@ -423,6 +432,7 @@ impl Shard {
                 Due::Close(code) => self.close(id, code, Duration::ZERO, "nothing was heard"),
             }
         }
+        self.end_tokens();
         let (people, channels) = self.floors.delivery.borrow().counts();
         self.metrics.gauges(self.sessions(), people, channels);
     }

@@ -6,6 +6,7 @@ use damso_proto::id::UserNo;
 use damso_proto::server::ServerConn;
 use tokio::task::AbortHandle;
 
+use super::token_life::TokenLife;
 use crate::model::device::DeviceId;
 use crate::requests::Cursors;
 use crate::runtime::route::ConnectionId;
@@ -15,6 +16,8 @@ pub(super) struct Session {
     pub(super) conn: ServerConn,
     pub(super) user: UserNo,
     pub(super) device: DeviceId,
+    /// Until when its token lets it stay.
+    pub(super) token: TokenLife,
     /// It was told why it ends: nothing that it said is heard any more.
     pub(super) is_over: bool,
     /// Gathered from Resume frames until the last one.

@@ -155,6 +155,7 @@ fn requests() -> Vec<(&'static str, Ask)> {
         ("LeaveChannel", Ask::LeaveChannel(wire::LeaveChannel { channel })),
         ("ListMembers", Ask::ListMembers(wire::ListMembers { channel, ..Default::default() })),
         ("FindPeople", Ask::FindPeople(wire::FindPeople { uids: vec![uid], ..Default::default() })),
+        ("Reauth", Ask::Reauth(wire::Reauth { token: "a.b.c".to_owned() })),
     ]
 }
 
@@ -184,6 +185,7 @@ fn answer_to(name: &str) -> Then {
     match name {
         "ReadOutcome" | "ListChannels" | "FindPeople" => Then::GoesOn,
         "CreateChannel" => Then::Refusal(Code::Invalid),
+        "Reauth" => Then::Refusal(Code::TokenInvalid),
         _ => Then::Refusal(Code::NotFound),
     }
 }

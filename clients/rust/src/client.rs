@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use damso_proto::address::ConnectionString;
-use damso_proto::client::{Answer, Now, Options as Machine, Random, Replica, Snapshot, Ticket};
+use damso_proto::address::{ConnectionString, Token};
+use damso_proto::client::{
+    Answer, AskError, Now, Options as Machine, Random, Replica, Snapshot, Ticket,
+};
 use damso_proto::id::{ChannelNo, Key, Seq, Uid, UserNo};
 use damso_proto::wire;
 use damso_proto::wire::client_frame::Kind;
@@ -16,7 +18,7 @@ use crate::event::{
     self, Admission, Ban, Channel, Draft, History, Member, Person, Position, Role, Update,
 };
 use crate::platform::{Native, Platform};
-use crate::shared::{Shared, Stored};
+use crate::shared::{Inner, Shared, Stored};
 use crate::state::State;
 use crate::trust::{self, Trust};
 
@@ -225,6 +227,26 @@ impl Client {
     /// The connection, as a person should be shown it.
     pub fn state(&self) -> watch::Receiver<State> {
         self.shared.state.subscribe()
+    }
+
+    /// When the token ends, milliseconds since 1970 on the server's clock, once that is soon: time
+    /// to [`Client::renew`] it. `None` before, and again after.
+    pub fn token_expiring(&self) -> watch::Receiver<Option<u64>> {
+        self.shared.expiring.subscribe()
+    }
+
+    /// Goes on with a new token of the same person, now and in every later login. Returns when it
+    /// ends, milliseconds since 1970.
+    ///
+    /// # Errors
+    /// [`Error`]; with [`Error::Refused`] the client goes on with the token before. Asking again
+    /// is safe.
+    pub async fn renew(&self, token: &Token) -> Result<u64, Error> {
+        let token = token.reveal().to_owned();
+        match self.answer(|inner, now| inner.replica.renew(token, now)).await? {
+            Answer::Renewed(renewed) => Ok(renewed.token_expires_ms),
+            _ => Err(Error::Nonsense),
+        }
     }
 
     /// Who this is: number and uid. `None` before the first login.
@@ -520,8 +542,15 @@ impl Client {
     }
 
     async fn ask(&self, kind: Kind) -> Result<Answer, Error> {
+        self.answer(|inner, now| inner.replica.ask(kind, now)).await
+    }
+
+    async fn answer(
+        &self,
+        ask: impl FnOnce(&mut Inner, Now) -> Result<Ticket, AskError>,
+    ) -> Result<Answer, Error> {
         let answer = self.shared.with(|inner, now: Now| {
-            let ticket: Ticket = inner.replica.ask(kind, now)?;
+            let ticket = ask(inner, now)?;
             let (waiter, answer) = oneshot::channel();
             inner.asks.insert(ticket, waiter);
             Ok::<_, Error>(answer)

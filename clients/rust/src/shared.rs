@@ -39,6 +39,8 @@ pub(crate) struct Shared {
     /// Tells the app that there is something to take, or that nothing will come.
     pub(crate) news: Notify,
     pub(crate) state: watch::Sender<State>,
+    /// See [`crate::Client::token_expiring`].
+    pub(crate) expiring: watch::Sender<Option<u64>>,
 }
 
 #[derive(Debug)]
@@ -50,7 +52,8 @@ pub(crate) struct Inner {
 
 impl Shared {
     pub(crate) fn new(replica: Replica, platform: Arc<dyn Platform>) -> Self {
-        let inner = Inner { replica, sends: BTreeMap::new(), asks: BTreeMap::new() };
+        let (sends, asks) = (BTreeMap::new(), BTreeMap::new());
+        let inner = Inner { replica, sends, asks };
         Self {
             inner: Mutex::new(inner),
             origin: platform.now(),
@@ -58,6 +61,7 @@ impl Shared {
             wake: Notify::new(),
             news: Notify::new(),
             state: watch::Sender::new(State::Connecting),
+            expiring: watch::Sender::new(None),
         }
     }
 
@@ -65,7 +69,7 @@ impl Shared {
     pub(crate) fn with<T>(&self, call: impl FnOnce(&mut Inner, Now) -> T) -> T {
         let mut inner = self.lock();
         let result = call(&mut inner, self.now());
-        inner.hand_out();
+        inner.hand_out(&self.expiring);
         let state = State::of(inner.replica.state(), self.origin);
         if state.is_over() {
             // Nobody will ever answer them; who waits is told so by the closed channel.
@@ -107,7 +111,7 @@ impl Shared {
 
 impl Inner {
     /// Hands out what was told to whoever waits for it; a waiter that went away is passed over.
-    fn hand_out(&mut self) {
+    fn hand_out(&mut self, expiring: &watch::Sender<Option<u64>>) {
         while let Some(told) = self.replica.next_told() {
             match told {
                 Told::Sent { ticket, outcome, .. } => {
@@ -115,7 +119,11 @@ impl Inner {
                         let _ = waiter.send(stored(outcome));
                     }
                 }
+                Told::TokenExpiring { expires_ms } => drop(expiring.send_replace(Some(expires_ms))),
                 Told::Answered { ticket, result } => {
+                    if matches!(&result, Ok(Answer::Renewed(_))) {
+                        expiring.send_replace(None);
+                    }
                     if let Some(waiter) = self.asks.remove(&ticket) {
                         let _ = waiter.send(result);
                     }

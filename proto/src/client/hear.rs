@@ -83,6 +83,9 @@ impl Replica {
             }
             Heard::Ping(id) => return Ok(Flow::Pong(id)),
             Heard::Pong(_) => {}
+            Heard::TokenExpiring(expires_ms) => {
+                self.told.push_back(Told::TokenExpiring { expires_ms });
+            }
             Heard::Unknown(id) => self.nonsense(id, now),
             Heard::Closing(closing) => return Ok(self.closing(*closing)),
         }
@@ -323,6 +326,7 @@ impl Replica {
                 self.asks.later(ticket, now.at.plus(wait));
             }
             Flight::Ask(ticket) => {
+                self.not_renewed(ticket);
                 if self.asks.refused(ticket) {
                     let result = Err(AskError::Refused(refusal));
                     self.told.push_back(Told::Answered { ticket, result });

@@ -51,6 +51,8 @@ pub enum Heard<'a> {
     Ping(u64),
     /// The answer to a probe. Nothing is left to do.
     Pong(wire::Pong),
+    /// The token ends soon, milliseconds since 1970.
+    TokenExpiring(u64),
     /// The last frame of the connection.
     Closing(Box<wire::Closing>),
     /// A frame of a kind that this client does not know; 0: it answers no request.
@@ -76,6 +78,8 @@ pub enum Answer {
     People(wire::People),
     /// What became of sends.
     Outcomes(wire::Outcomes),
+    /// The new token counts.
+    Renewed(wire::Renewed),
 }
 
 impl Heard<'_> {
@@ -102,6 +106,8 @@ impl Heard<'_> {
             Some(Kind::MemberList(list)) => answer(Answer::Members(list)),
             Some(Kind::BanList(list)) => answer(Answer::Bans(list)),
             Some(Kind::People(people)) => answer(Answer::People(people)),
+            Some(Kind::Renewed(renewed)) => answer(Answer::Renewed(renewed)),
+            Some(Kind::TokenExpiring(expiring)) => Heard::TokenExpiring(expiring.expires_ms),
             Some(Kind::Event(_)) | None => Heard::Unknown(id),
         }
     }

@@ -94,6 +94,11 @@ pub enum Told {
         /// What became of it.
         outcome: SendOutcome,
     },
+    /// The token ends soon: [`Replica::renew`] it.
+    TokenExpiring {
+        /// When, milliseconds since 1970 on the server's clock.
+        expires_ms: u64,
+    },
     /// The answer to a request.
     Answered {
         /// The request.
@@ -156,6 +161,8 @@ pub struct Replica {
     pub(super) ahead_ms: i64,
     next_ticket: u64,
     pub(super) repaired_last: ChannelNo,
+    /// The last renewal, and the token before it.
+    renewal: Option<(Ticket, String)>,
 }
 
 impl Replica {
@@ -196,6 +203,7 @@ impl Replica {
             ahead_ms: 0,
             next_ticket: 1,
             repaired_last: ChannelNo::new(0),
+            renewal: None,
         };
         for unsent in snapshot.unsent {
             // It may have gone out after the snapshot was taken, so its outcome is asked for.
@@ -340,6 +348,26 @@ impl Replica {
         }
         self.pump(now);
         Ok(ticket)
+    }
+
+    /// Goes on with a new token of the same person, now and in every later login. A refused one is
+    /// forgotten again. The answer is [`Answer::Renewed`].
+    ///
+    /// # Errors
+    /// [`AskError::TooMany`], [`AskError::Closed`]: the token was not taken.
+    pub fn renew(&mut self, token: String, now: Now) -> Result<Ticket, AskError> {
+        let reauth = wire::Reauth { token: token.clone() };
+        let ticket = self.ask(Kind::Reauth(reauth), now)?;
+        let before = std::mem::replace(&mut self.options.hello.token, token);
+        self.renewal = Some((ticket, before));
+        Ok(ticket)
+    }
+
+    /// The server does not take this request: if it was the last renewal, its token counts no more.
+    pub(super) fn not_renewed(&mut self, refused: Ticket) {
+        if let Some((_, before)) = self.renewal.take_if(|(ticket, _)| *ticket == refused) {
+            self.options.hello.token = before;
+        }
     }
 
     /// The next news for the app, at most `max`. What is taken does not come again.

@@ -933,6 +933,28 @@ pub struct Pong {
     #[prost(uint64, tag = "2")]
     pub time_ms: u64,
 }
+/// Goes on with a new token of the same person, instead of a new login. Refused: the connection
+/// goes on until the old one ends.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Reauth {
+    #[prost(string, tag = "1")]
+    pub token: ::prost::alloc::string::String,
+}
+/// The new token counts.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Renewed {
+    /// When it ends, milliseconds since 1970.
+    #[prost(uint64, tag = "1")]
+    pub token_expires_ms: u64,
+}
+/// The token ends soon: renew it, or the connection is closed a minute after it ended. Told once
+/// for each token.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TokenExpiring {
+    /// Milliseconds since 1970.
+    #[prost(uint64, tag = "1")]
+    pub expires_ms: u64,
+}
 /// The answer to request `id` is no longer wanted. What it already did stays done.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Cancel {
@@ -1025,7 +1047,7 @@ pub struct ClientFrame {
     pub attempt: u32,
     #[prost(
         oneof = "client_frame::Kind",
-        tags = "1, 3, 5, 6, 7, 8, 9, 10, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 50"
+        tags = "1, 3, 5, 6, 7, 8, 9, 10, 22, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 50"
     )]
     pub kind: ::core::option::Option<client_frame::Kind>,
 }
@@ -1049,6 +1071,8 @@ pub mod client_frame {
         Resume(super::Resume),
         #[prost(message, tag = "10")]
         ReadOutcome(super::ReadOutcome),
+        #[prost(message, tag = "22")]
+        Reauth(super::Reauth),
         #[prost(message, tag = "30")]
         CreateChannel(super::CreateChannel),
         #[prost(message, tag = "31")]
@@ -1088,7 +1112,7 @@ pub struct ServerFrame {
     pub more: bool,
     #[prost(
         oneof = "server_frame::Kind",
-        tags = "1, 2, 3, 4, 5, 6, 8, 9, 10, 11, 12, 30, 31, 32, 33, 34, 50"
+        tags = "1, 2, 3, 4, 5, 6, 8, 9, 10, 11, 12, 20, 21, 30, 31, 32, 33, 34, 50"
     )]
     pub kind: ::core::option::Option<server_frame::Kind>,
 }
@@ -1118,6 +1142,10 @@ pub mod server_frame {
         Resumed(super::Resumed),
         #[prost(message, tag = "12")]
         Closing(super::Closing),
+        #[prost(message, tag = "20")]
+        Renewed(super::Renewed),
+        #[prost(message, tag = "21")]
+        TokenExpiring(super::TokenExpiring),
         #[prost(message, tag = "30")]
         Channel(super::ChannelInfo),
         #[prost(message, tag = "31")]

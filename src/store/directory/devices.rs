@@ -52,7 +52,7 @@ pub(super) fn judge(
     provision: Provision,
     now_ms: u64,
 ) -> rusqlite::Result<Option<Admission>> {
-    let Some(Known { user, not_before_ms, device }) = known(db, login)? else {
+    let Some(Known { user, not_before_ms, device }) = known(db, &login.uid, &login.device)? else {
         return Ok((provision == Provision::Strict).then_some(Admission::Unknown));
     };
     if login.issued_ms < not_before_ms {
@@ -90,7 +90,7 @@ pub(super) fn admit(
     if let Some(admission) = judge(db, login, provision, now_ms)? {
         return Ok(admission);
     }
-    let known = known(db, login)?.and_then(|known| known.device);
+    let known = known(db, &login.uid, &login.device)?.and_then(|known| known.device);
     let is_new = known.is_none();
     // Whoever presents what was told has stored it.
     let is_proven = known.is_some_and(|device| login.proof == Some(device.proof));
@@ -109,6 +109,21 @@ pub(super) fn admit(
         stored(now_ms)
     ])?;
     Ok(Admission::Admitted { user, is_told: !is_proven })
+}
+
+/// See [`super::Directory::may_stay`].
+pub(super) fn may_stay(
+    db: &Connection,
+    uid: &Uid,
+    device: &DeviceId,
+    issued_ms: u64,
+) -> rusqlite::Result<Option<UserNo>> {
+    let known = known(db, uid, device)?.filter(|known| {
+        // A device that was forgotten meanwhile is none that was revoked.
+        let is_revoked = known.device.as_ref().is_some_and(|device| device.is_revoked);
+        issued_ms >= known.not_before_ms && !is_revoked
+    });
+    Ok(known.map(|known| known.user.number))
 }
 
 /// See [`super::Directory::revoke`].
@@ -155,12 +170,12 @@ fn make_room(db: &Connection, user: UserNo, now_ms: u64) -> Result<bool> {
     Ok(forgotten > 0)
 }
 
-fn known(db: &Connection, login: &Login) -> rusqlite::Result<Option<Known>> {
+fn known(db: &Connection, uid: &Uid, device: &DeviceId) -> rusqlite::Result<Option<Known>> {
     let sql = "SELECT u.number, u.not_before_ms, u.custom, d.seen_ms, d.is_revoked, d.proof,
                       d.is_proven
                FROM users u
                LEFT JOIN devices d ON d.user = u.number AND d.device = ?2 WHERE u.uid = ?1";
-    let asked = params![login.uid.as_str(), login.device.as_str()];
+    let asked = params![uid.as_str(), device.as_str()];
     let known = db.prepare_cached(sql)?.query_row(asked, |row| {
         let is_revoked: Option<bool> = row.get(4)?;
         let device = match is_revoked {
@@ -173,7 +188,7 @@ fn known(db: &Connection, login: &Login) -> rusqlite::Result<Option<Known>> {
             None => None,
         };
         let user = UserNo::new(number(row, 0)?);
-        let user = User { number: user, uid: login.uid.clone(), custom: custom(row, 2)? };
+        let user = User { number: user, uid: uid.clone(), custom: custom(row, 2)? };
         Ok(Known { user, not_before_ms: number(row, 1)?, device })
     });
     known.optional()

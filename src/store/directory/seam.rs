@@ -39,6 +39,18 @@ pub trait Directory: Send + Sync {
         now_ms: u64,
     ) -> Result<Admission, DirectoryError>;
 
+    /// The person called `uid`, if they may stay with a token issued at `issued_ms` and this device:
+    /// neither was revoked. See [`Directory::revocations`].
+    ///
+    /// # Errors
+    /// [`DirectoryError::Engine`]; asking again is safe.
+    fn may_stay(
+        &self,
+        uid: &Uid,
+        device: &DeviceId,
+        issued_ms: u64,
+    ) -> Result<Option<UserNo>, DirectoryError>;
+
     /// From now on no token of `uid` counts that was issued earlier or, if a device is named,
     /// that device is not let in any more, known or not. Doing it again is safe. Sessions are
     /// not this room's to end. `None`: there is no such person.

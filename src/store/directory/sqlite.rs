@@ -167,6 +167,10 @@ impl Directory for Sqlite {
         }
     }
 
+    fn may_stay(&self, uid: &Uid, device: &DeviceId, issued_ms: u64) -> Result<Option<UserNo>> {
+        self.read(|db| devices::may_stay(db, uid, device, issued_ms))
+    }
+
     fn revoke(&self, uid: &Uid, device: Option<&DeviceId>, now_ms: u64) -> Result<Option<UserNo>> {
         let revoked = self.write(|db| devices::revoke(db, uid, device, now_ms));
         // After an error as well: it may be committed.

@@ -164,6 +164,7 @@ fn shard(
         conn: damso_proto::server::ServerOptions::default(),
         server: "damso in simulation".to_owned(),
         alternates: Vec::new(),
+        verifier: identity().verifier.clone(),
     };
     session::make(parts, story.random.clone(), options)
 }

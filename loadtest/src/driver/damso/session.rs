@@ -126,7 +126,12 @@ impl Driver for Damso {
                 Some(Heard::Standing(standing)) => {
                     self.standing(&mut Line { conn, talk, now_ns, out }, &standing, told);
                 }
-                Some(Heard::Outcomes(_) | Heard::Pong(_) | Heard::Unknown(_)) => {}
+                Some(
+                    Heard::Outcomes(_)
+                    | Heard::Pong(_)
+                    | Heard::TokenExpiring(_)
+                    | Heard::Unknown(_),
+                ) => {}
             }
         }
     }

@@ -56,6 +56,7 @@ pub(super) struct ModelServer {
     pub(super) hellos: u32,
     /// The proof that the last Hello presented, and the one that Welcome tells.
     pub(super) presented: bytes::Bytes,
+    pub(super) token: String,
     pub(super) proof: bytes::Bytes,
     next_id: u64,
     late: Vec<wire::system::What>,
@@ -84,6 +85,7 @@ impl ModelServer {
             unix_ms,
             hellos: 0,
             presented: bytes::Bytes::new(),
+            token: String::new(),
             proof: bytes::Bytes::new(),
             next_id: 1,
             late: Vec::new(),
@@ -256,6 +258,7 @@ impl ModelServer {
             Some(Kind::Hello(hello)) => {
                 self.hellos += 1;
                 self.presented = hello.device_proof;
+                self.token = hello.token;
             }
             Some(Kind::Resume(resume)) => {
                 let last = resume.last;
@@ -269,6 +272,15 @@ impl ModelServer {
             Some(Kind::Ping(ping)) => {
                 let pong = wire::Pong { id: ping.id, time_ms: self.unix_ms };
                 self.say(Said::Pong(pong), 0, false);
+            }
+            Some(Kind::Reauth(reauth)) if reauth.token == "good" => {
+                let renewed = wire::Renewed { token_expires_ms: self.unix_ms + 3_600_000 };
+                self.say(Said::Renewed(renewed), frame.id, false);
+            }
+            Some(Kind::Reauth(_)) => {
+                let code = Code::TokenInvalid.number();
+                let refusal = wire::Refusal { code, ..Default::default() };
+                self.say(Said::Refusal(refusal), frame.id, false);
             }
             Some(Kind::FindPeople(_)) => {
                 self.say(Said::People(Default::default()), frame.id, false)

@@ -336,3 +336,29 @@ fn a_proof_is_presented_only_by_whoever_began_with_it() {
         assert_eq!(told(&world).proof.0.is_empty(), !presents, "{device:?}");
     }
 }
+
+#[test]
+fn a_renewed_token_is_used_from_then_on_and_a_refused_one_is_not() {
+    let mut world = online(32);
+    let expires_ms = world.server.unix_ms + 60_000;
+    world.server.say(Said::TokenExpiring(wire::TokenExpiring { expires_ms }), 0, false);
+    moments(&mut world);
+    assert_eq!(world.requests.pop(), Some(Told::TokenExpiring { expires_ms }));
+    for (token, good) in [("bad", false), ("good", true), ("worse", false)] {
+        let ticket = world.replica.renew(token.into(), world.now()).expect("room for a request");
+        moments(&mut world);
+        let Some(Told::Answered { ticket: answered, result }) = world.requests.pop() else {
+            panic!("an answer");
+        };
+        assert_eq!(answered, ticket);
+        assert_eq!(matches!(result, Ok(Answer::Renewed(_))), good, "{token}: {result:?}");
+        world.cut();
+        world.settle();
+        assert_eq!(world.server.token == "good", token != "bad", "{token}");
+    }
+    // Whoever is away comes back with it.
+    world.cut();
+    world.replica.renew("good again".into(), world.now()).expect("room for a request");
+    world.settle();
+    assert_eq!(world.server.token, "good again");
+}

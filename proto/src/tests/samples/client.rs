@@ -53,6 +53,7 @@ fn session() -> Vec<Sample<ClientFrame>> {
     };
     let pending = wire::PendingSend { channel: GROUP, key: key(3) };
     let rest = wire::Resume { pending: vec![pending], epoch: 1, last: true, ..Default::default() };
+    let reauth = wire::Reauth { token: "eyJh.eyJz.bmV3".into() };
     let first = wire::Resume { last: true, ..Default::default() };
     let resume = wire::Resume { last: true, ..cursors.clone() };
     vec![
@@ -65,6 +66,7 @@ fn session() -> Vec<Sample<ClientFrame>> {
         sample("client-ping", bare(Kind::Ping(wire::Ping { id: 1 }))),
         sample("client-pong", bare(Kind::Pong(wire::Pong { id: 1, time_ms: UNIX_MS + 60_000 }))),
         sample("cancel", bare(Kind::Cancel(wire::Cancel { id: 5 }))),
+        sample("reauth", asking(9, Kind::Reauth(reauth))),
     ]
 }
 

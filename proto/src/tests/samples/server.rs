@@ -57,6 +57,8 @@ fn session() -> Vec<Sample<ServerFrame>> {
         server: "damso/0.1.0".into(),
         ..Default::default()
     };
+    let expiring = wire::TokenExpiring { expires_ms: UNIX_MS + 3_600_000 };
+    let renewed = wire::Renewed { token_expires_ms: UNIX_MS + 7_200_000 };
     let first =
         wire::Welcome { device_proof: bytes::Bytes::from_static(&[0xde; 32]), ..welcome.clone() };
     vec![
@@ -64,6 +66,8 @@ fn session() -> Vec<Sample<ServerFrame>> {
         sample("welcome-first-time", bare(Kind::Welcome(first))),
         sample("outcomes-of-resume", bare(Kind::Outcomes(outcomes()))),
         sample("resumed", bare(Kind::Resumed(wire::Resumed { channels: 2 }))),
+        sample("token-expiring", bare(Kind::TokenExpiring(expiring))),
+        sample("renewed", answer(9, Kind::Renewed(renewed))),
         sample("server-ping", bare(Kind::Ping(wire::Ping { id: 1 }))),
         sample("server-pong", bare(Kind::Pong(wire::Pong { id: 1, time_ms: UNIX_MS + 60_012 }))),
     ]

@@ -96,6 +96,26 @@ fn a_revoked_device_stays_out_and_others_come_in() {
 }
 
 #[test]
+fn who_is_in_may_stay_until_they_are_revoked() {
+    every_engine(|world| {
+        let directory = &world.directory;
+        let stays = |n, device: &str, issued_ms| {
+            let device = DeviceId::parse(device).unwrap();
+            directory.may_stay(&uid(n), &device, issued_ms).unwrap()
+        };
+        assert_eq!(stays(1, "forgotten", 0), Some(p(1)));
+        assert_eq!(stays(77, "phone", 0), None, "nobody is made");
+        directory.revoke(&uid(1), None, NOW_MS).unwrap();
+        let phone = DeviceId::parse("phone").unwrap();
+        directory.revoke(&uid(1), Some(&phone), NOW_MS).unwrap();
+        assert_eq!(stays(1, "tablet", NOW_MS - 1), None);
+        assert_eq!(stays(1, "tablet", NOW_MS), Some(p(1)));
+        assert_eq!(stays(1, "phone", NOW_MS), None);
+        assert_eq!(stays(2, "phone", 0), Some(p(2)));
+    });
+}
+
+#[test]
 fn revocations_are_counted_once_they_stand() {
     every_engine(|world| {
         let directory = &world.directory;
