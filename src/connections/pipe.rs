@@ -73,6 +73,8 @@ pub(super) struct Flags {
     pub(super) watched: bool,
     pub(super) bulk_in_flight: bool,
     pub(super) control_was_full: bool,
+    /// The control lane may begin within a frame.
+    pub(super) control_is_cut: bool,
     /// Its last words are written, and its wire was ended behind them.
     pub(super) finished: bool,
 }
@@ -140,6 +142,7 @@ impl Pipe {
             } else {
                 self.control.drain(..control);
             }
+            self.flags.control_is_cut = !self.control.is_empty();
         }
         self.wire.send(scratch, plain)?;
         let drained = self.wire.is_drained();

@@ -212,12 +212,14 @@ impl Connections {
         self.leave_all(id.slot);
     }
 
-    /// The same without what waits: of all that is not encrypted yet, `closing` alone is sent.
+    /// The same without the answers that wait: of all that is not encrypted yet, `closing` alone
+    /// is sent. Where a frame among them is sent in part, its rest must follow, and they all do.
     pub fn cut(&mut self, id: ConnectionId, closing: Bytes) {
-        if let Some(pipe) = self.table.get_mut(id).filter(|pipe| pipe.life != Life::Over) {
+        if let Some(pipe) = self.table.get_mut(id)
+            && pipe.life == Life::Open
+            && !pipe.flags.control_is_cut
+        {
             pipe.control = Vec::new();
-            // It may have been about to end in peace.
-            pipe.life = Life::Open;
         }
         self.finish(id, closing);
     }

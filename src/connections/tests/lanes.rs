@@ -88,6 +88,33 @@ fn last_words_come_last_and_then_the_end() {
 }
 
 #[test]
+fn a_cut_leaves_out_what_waits_but_never_the_rest_of_a_frame() {
+    // A full socket: the first record, of 16 KiB, ends within an answer.
+    for (length, answers) in [(10, 1), (9_000, 3)] {
+        let mut shard = Shard::new(Options::default());
+        let client = shard.connect(300);
+        let id = shard.id(client);
+        shard.join(2, client, 1);
+        for request in 1..=3 {
+            shard.connections.control(id, answer(request, length)).unwrap();
+            if request == 1 && answers == 1 {
+                shard.append(2, 1, 2_000);
+                shard.connections.turn(shard.now);
+            }
+        }
+        shard.connections.turn(shard.now);
+        shard.append(2, 2, 10);
+        shard.connections.cut(id, answer(9, 10));
+        shard.append(2, 3, 10);
+        shard.settle();
+        let heard = shard.got(client);
+        let expected: Vec<_> = (1..=answers).chain([9]).map(Got::Answer).collect();
+        let heard: Vec<_> = heard.into_iter().filter(|got| *got != Got::Event(2, 1)).collect();
+        assert_eq!(heard, expected, "answers of {length} bytes");
+    }
+}
+
+#[test]
 fn whoever_goes_on_talking_hears_the_last_words_all_the_same() {
     let mut shard = Shard::new(Options::default());
     let client = shard.connect(ROOMY);
