@@ -1,5 +1,6 @@
 //! What a person may ask: one file per request family, each handler from actor and
-//! request to answer. No socket, no session, no wire code.
+//! request to answer. No socket, no session, no wire code. Beside them, what an operator
+//! does over another entrance: [`Revoker`].
 //!
 //! Rights to read are checked at the person's home shard, before *and* after the
 //! stores were asked, so that a page which was running when its reader was removed

@@ -35,10 +35,10 @@ enum NotRenewed {
 impl Shard {
     /// Tells whose token ends soon, and closes whose token is over.
     pub(super) fn end_tokens(&self) {
-        let now_ms = self.floors().clock.unix_ms();
+        let now = self.floors().clock.now();
         let mut due = Vec::new();
         for (id, session) in self.sessions_mut().each().filter(|(_, session)| !session.is_over) {
-            due.extend(session.token.due(now_ms).map(|what| (id, what)));
+            due.extend(session.token.due(now).map(|what| (id, what)));
         }
         for (id, what) in due {
             match what {
@@ -107,7 +107,7 @@ async fn renewed(
         }
         // Else it may have been revoked while that was found out.
         if floors.directory.revocations() == revocations {
-            let life = TokenLife::new(floors.clock.unix_ms(), claims.expires_ms);
+            let life = TokenLife::new(&*floors.clock, claims.expires_ms);
             shard.with_session(id, |session| session.token = life);
             return Ok(claims.expires_ms);
         }

@@ -157,7 +157,7 @@ impl Shard {
             conn,
             user,
             device: login.device,
-            token: TokenLife::new(self.floors.clock.unix_ms(), token_expires_ms),
+            token: TokenLife::new(&*self.floors.clock, token_expires_ms),
             is_over: false,
             resuming: Some(Box::default()),
             reader: None,
