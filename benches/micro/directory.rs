@@ -28,7 +28,8 @@ pub(crate) fn benches(criterion: &mut Criterion) {
     // Other people each time, or the benchmark would measure how full their lists have become.
     let mut turn = 0;
     let custom = CustomMap::default();
-    let new = NewChannel { kind: Kind::Group, name: "group", key: None, custom: &custom };
+    let new =
+        NewChannel { kind: Kind::Group, name: "group", key: None, custom: &custom, owner: None };
     let mut group = || {
         turn = (turn + 11) % (PEOPLE - 11);
         let others: Vec<_> = (turn + 2..turn + 12).map(UserNo::new).collect();

@@ -3,13 +3,13 @@
 
 use std::time::Duration;
 
-use damso_proto::id::{MessageId, Seq, UserNo};
+use damso_proto::id::{MessageId, Seq};
 use damso_proto::time::Moment;
 
 use super::keys::{KeyWindow, Known};
 use super::mail::{Refusal, Submission};
 use super::rate::Inflow;
-use super::roster::{Member, Roster};
+use super::roster::Roster;
 use super::stage::{Admitted, Told, duplicate_of, row_key};
 use crate::model::draft::Invalid;
 use crate::model::limits;
@@ -30,18 +30,18 @@ pub(super) struct Bar<'a> {
 
 /// Decides a message, and answers its sender where it does not leave.
 pub(super) fn event(submission: &Submission, bar: Bar<'_>, told: &mut Vec<Told>) -> Admitted {
-    let Submission { event, key, route, deadline, admission, .. } = submission;
-    let outcome = match bar.roster.writer(UserNo::new(event.sender)) {
+    let Submission { by, event, key, route, deadline, admission, .. } = submission;
+    let outcome = match bar.roster.writer(*by) {
         Err(denied) => Err(Refusal::of_denied(denied)),
         // The key before deadline and rate: a repetition begins nothing, so it is never too late,
         // and never one too many.
-        Ok(member) => match bar.keys.ask(key, Some(*route)) {
+        Ok(writer) => match bar.keys.ask(key, Some(*route)) {
             Known::Fresh if deadline.is_past(bar.now) => Err(Refusal::Deadline),
-            Known::Fresh if member.muted_until_ms > bar.now_ms => {
-                let after = Duration::from_millis(member.muted_until_ms - bar.now_ms);
+            Known::Fresh if writer.muted_until_ms > bar.now_ms => {
+                let after = Duration::from_millis(writer.muted_until_ms - bar.now_ms);
                 Err(Refusal::Muted { after })
             }
-            Known::Fresh if !may_answer(Seq::new(event.reply_to), member, bar.head) => {
+            Known::Fresh if !may_answer(Seq::new(event.reply_to), writer.from, bar.head) => {
                 Err(Invalid::Value { field: "reply_to" }.into())
             }
             Known::Fresh => match bar.inflow.admit(*admission, bar.now) {
@@ -59,10 +59,10 @@ pub(super) fn event(submission: &Submission, bar: Bar<'_>, told: &mut Vec<Told>)
     Admitted::Answered
 }
 
-/// Whether a message of `member` may answer `seq`: something that is there and theirs to see, or
-/// nothing at all.
-fn may_answer(seq: Seq, member: Member, head: Seq) -> bool {
-    seq == Seq::ZERO || (member.from..=head).contains(&seq)
+/// Whether a message of somebody who sees the channel from `from` on may answer `seq`: something
+/// that is there and theirs to see, or nothing at all.
+fn may_answer(seq: Seq, from: Seq, head: Seq) -> bool {
+    seq == Seq::ZERO || (from..=head).contains(&seq)
 }
 
 /// Decides a row: the directory owes it, so only its key is asked for.

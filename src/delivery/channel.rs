@@ -39,6 +39,7 @@ use crate::model::deadline::Deadline;
 use crate::model::event::{EncodedEvent, Place};
 use crate::model::limits;
 use crate::model::rate::Rate;
+use crate::model::rights::Actor;
 use crate::runtime::route::{Route, ShardNo};
 use crate::store::directory::{Moved, OutboxId, OutboxRow, Owed};
 use crate::store::log::{Capabilities, KeyRow, NewEvent, NewKey, Run};
@@ -300,7 +301,8 @@ impl Channel {
                 let (event, queued_at) = (body.clone(), event.queued_at);
                 // Its run has left before: it was begun in time, and counted.
                 let (deadline, admission) = (Deadline::NONE, Admission::Granted);
-                let again = Submission { event, key, route, queued_at, deadline, admission };
+                let by = Actor::of_number(key.user);
+                let again = Submission { by, event, key, route, queued_at, deadline, admission };
                 self.waiting.push_front(Work::Event(again));
             }
         }

@@ -122,6 +122,8 @@ pub struct Origin {
 
 /// An event without its place.
 pub struct Submission {
+    /// Who sends it: the rights that count. The event's sender is their number.
+    pub by: Actor,
     /// Sender, content, flags; channel, seq and id are stamped by the owner.
     pub event: wire::Event,
     /// Whose key asked for it.

@@ -16,6 +16,8 @@ pub enum Admission {
     Over(Duration),
     /// It left in a run before, and was not stored.
     Granted,
+    /// It is no person's: rates are for people.
+    Exempt,
 }
 
 /// Whose rate was too high.
@@ -50,7 +52,7 @@ impl Inflow {
         now: Moment,
     ) -> Result<(), (Pace, Duration)> {
         match admission {
-            Admission::Granted => Ok(()),
+            Admission::Granted | Admission::Exempt => Ok(()),
             Admission::Over(after) => Err((Pace::Person, after)),
             Admission::Asked => {
                 // Whoever does not listen is slowed down by their own budget.

@@ -13,9 +13,18 @@ use crate::store::directory;
 
 /// A person in a channel.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Member {
-    pub(super) role: Role,
+struct Member {
+    role: Role,
     /// The first seq that they may see.
+    from: Seq,
+    /// They may not write until this time of day.
+    muted_until_ms: u64,
+}
+
+/// Somebody whose rights allow a message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Writer {
+    /// The first seq that they see.
     pub(super) from: Seq,
     /// They may not write until this time of day.
     pub(super) muted_until_ms: u64,
@@ -69,12 +78,17 @@ impl Roster {
         }
     }
 
-    /// A person who writes here: what they are, and what they see.
-    pub(super) fn writer(&self, user: UserNo) -> Result<Member, Denied> {
-        let member = self.members.get(&user).copied();
-        let role = member.map(|member| member.role);
-        authorise(self.kind, Actor::User(user).caller(role), Op::Send)?;
-        member.ok_or(Denied::Stranger)
+    /// Somebody who writes here.
+    pub(super) fn writer(&self, by: Actor) -> Result<Writer, Denied> {
+        let member = match by {
+            Actor::User(user) => self.members.get(&user).copied(),
+            // It sees everything, and is in nothing.
+            Actor::Service => None,
+        };
+        authorise(self.kind, by.caller(member.map(|member| member.role)), Op::Send)?;
+        let service = Writer { from: Seq::ZERO.next(), muted_until_ms: 0 };
+        Ok(member
+            .map_or(service, |Member { from, muted_until_ms, .. }| Writer { from, muted_until_ms }))
     }
 
     /// Whether a command may go on to the directory, which decides again.

@@ -10,4 +10,5 @@ pub mod limits; //  every limit of the server, with its unit
 pub mod naming; //  a backend's names for channels, and its notes
 pub mod rate; //    how often, in eight bytes
 pub mod rights; //  kinds, roles, and the one function that says who may do what
+pub mod scope; //   what a backend's key is good for
 pub mod system; //  what the server itself tells

@@ -175,6 +175,11 @@ impl Actor {
         }
     }
 
+    /// Who has this number, as [`Actor::number`] gave it.
+    pub fn of_number(number: UserNo) -> Self {
+        if number == UserNo::default() { Self::Service } else { Self::User(number) }
+    }
+
     /// What the actor is to a channel in which a person of that number would hold `role`.
     pub fn caller(self, role: Option<Role>) -> Caller {
         match self {

@@ -4,15 +4,16 @@ use damso_proto::id::{ChannelNo, Uid, UserNo};
 use damso_proto::wire;
 
 use super::envelope::Envelope;
-use super::floors::{Actor, Floors};
+use super::floors::Floors;
 use super::key;
 use super::refusal::Refusal;
-use crate::delivery::Work;
+use crate::delivery::{self, Work};
 use crate::model::body::BodyHash;
 use crate::model::deadline::Deadline;
 use crate::model::draft::{ChannelDraft, Invalid};
-use crate::model::naming::CustomMap;
-use crate::model::{limits, rights};
+use crate::model::limits;
+use crate::model::naming::{ChannelKey, CustomMap};
+use crate::model::rights::Actor;
 use crate::runtime::route::Route;
 use crate::store::directory::{
     Command, Directory, DirectoryError, Done, Heading, Membership, NewChannel,
@@ -31,15 +32,59 @@ pub(super) async fn create(
     ask: wire::CreateChannel,
     floors: &Floors,
 ) -> Result<wire::ChannelInfo, Refusal> {
+    let user = person(actor)?;
     let draft = ChannelDraft::check(&ask, floors.limits.members_per_command)?;
-    let key = key::check(actor.user, from.key, draft.body, floors.clock.unix_ms())?;
+    let done = make(actor, from, draft, ByBackend::default(), floors).await?;
+    info_for(user, done.channel, floors).await
+}
+
+/// What a backend alone may say of a channel that it makes.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct ByBackend {
+    /// What it calls it.
+    pub key: Option<ChannelKey>,
+    /// What it notes on it.
+    pub custom: CustomMap,
+    /// Whose it is.
+    pub owner: Option<Uid>,
+}
+
+/// Has the directory make a channel; done when every shard and every member's own log knows it.
+pub(super) async fn make(
+    actor: Actor,
+    from: Envelope,
+    draft: ChannelDraft,
+    more: ByBackend,
+    floors: &Floors,
+) -> Result<Done, Refusal> {
+    let key = key::check(actor, from.key, more.body(draft.body), floors.clock.unix_ms())?;
     let done = decide(key, from, floors, move |directory, command| {
-        let members = users_of(directory, &draft.uids)?;
-        let custom = CustomMap::default();
-        let new = NewChannel { kind: draft.kind, name: &draft.name, key: None, custom: &custom };
+        let ChannelDraft { kind, name, uids, .. } = &draft;
+        let ByBackend { key, custom, owner } = &more;
+        let members = users_of(directory, uids)?;
+        let owner = users_of(directory, owner.as_slice())?.first().copied();
+        let new = NewChannel { kind: *kind, name, key: key.as_ref(), custom, owner };
         directory.create_channel(command, &new, &members)
     });
-    settled_info(actor, from.route, done.await?, floors).await
+    settled(from.route, done.await?, floors).await
+}
+
+impl ByBackend {
+    /// The hash of a request for a channel, with this added.
+    fn body(&self, draft: BodyHash) -> BodyHash {
+        if *self == Self::default() {
+            return draft;
+        }
+        let Self { key, custom, owner } = self;
+        let draft = draft.0.to_be_bytes();
+        let key = key.as_ref().map_or("", ChannelKey::as_str);
+        let owner = owner.as_ref().map_or("", Uid::as_str);
+        let mut fields: Vec<&[u8]> = vec![&draft, key.as_bytes(), owner.as_bytes()];
+        for (name, text) in custom.entries() {
+            fields.extend([name.as_bytes(), text.as_bytes()]);
+        }
+        BodyHash::of("create_channel_by_backend", &fields)
+    }
 }
 
 /// Finds the direct channel with a person, or makes it.
@@ -52,15 +97,17 @@ pub(super) async fn open_direct(
     ask: wire::OpenDirect,
     floors: &Floors,
 ) -> Result<wire::ChannelInfo, Refusal> {
+    let user = person(actor)?;
     let uid = Uid::parse(&ask.uid).ok_or(Invalid::Value { field: "uid" })?;
     let body = BodyHash::of("open_direct", &[ask.uid.as_bytes()]);
-    let key = key::check(actor.user, from.key, body, floors.clock.unix_ms())?;
+    let key = key::check(actor, from.key, body, floors.clock.unix_ms())?;
     let done = decide(key, from, floors, move |directory, command| {
         let peer = users_of(directory, &[uid])?;
         let peer = peer.first().copied().ok_or(DirectoryError::NoUser(UserNo::default()))?;
-        directory.open_direct(command, actor.user, peer)
+        directory.open_direct(command, user, peer)
     });
-    settled_info(actor, from.route, done.await?, floors).await
+    let done = settled(from.route, done.await?, floors).await?;
+    info_for(user, done.channel, floors).await
 }
 
 /// A page of the caller's channels by rising number.
@@ -73,6 +120,7 @@ pub(super) async fn list(
     deadline: Deadline,
     floors: &Floors,
 ) -> Result<wire::ChannelList, Refusal> {
+    let user = person(actor)?;
     let limit = usize::try_from(ask.limit).unwrap_or(usize::MAX);
     let max = limits::CHANNELS_PER_PAGE_MAX;
     let limit = if limit == 0 { max } else { limit.min(max) };
@@ -80,7 +128,7 @@ pub(super) async fn list(
     let after = ChannelNo::new(ask.after);
     let (mut channels, end) = floors
         .behind_door(deadline, move || {
-            let mut rows = directory.memberships(actor.user, after, limit + 1)?;
+            let mut rows = directory.memberships(user, after, limit + 1)?;
             let end = rows.len() <= limit;
             rows.truncate(limit);
             let numbers: Vec<_> = rows.iter().map(|row| row.channel).collect();
@@ -91,7 +139,7 @@ pub(super) async fn list(
         .await??;
     // Some may have been left while the stores were read.
     let delivery = floors.delivery.borrow();
-    channels.retain(|info| delivery.membership(actor.user, ChannelNo::new(info.channel)).is_some());
+    channels.retain(|info| delivery.membership(user, ChannelNo::new(info.channel)).is_some());
     Ok(wire::ChannelList { channels, end })
 }
 
@@ -116,7 +164,7 @@ pub(super) fn info(row: &Membership, head: &Head) -> wire::ChannelInfo {
 
 /// Has the directory carry a command out. What would begin too late, or is one too many, is
 /// answered only if its key is known: a repetition begins nothing.
-async fn decide(
+pub(super) async fn decide(
     key: NewKey,
     from: Envelope,
     floors: &Floors,
@@ -133,20 +181,24 @@ async fn decide(
     decided.await?
 }
 
-/// Waits until every shard knows the channel, then tells the caller what it is.
-async fn settled_info(
-    actor: Actor,
-    route: Route,
-    done: Done,
-    floors: &Floors,
-) -> Result<wire::ChannelInfo, Refusal> {
-    let Done { channel, rows, .. } = done;
+/// Waits until every shard knows the channel.
+pub(super) async fn settled(route: Route, done: Done, floors: &Floors) -> Result<Done, Refusal> {
+    let Done { channel, seq, is_repeated, rows } = done;
     let work = Work::Settle { rows, route: Some(route) };
     floors.command(route, channel, work).await?;
+    Ok(Done { channel, seq, is_repeated, rows: Vec::new() })
+}
+
+/// What a channel is to a member.
+async fn info_for(
+    user: UserNo,
+    channel: ChannelNo,
+    floors: &Floors,
+) -> Result<wire::ChannelInfo, Refusal> {
     let (directory, log) = (floors.directory.clone(), floors.log.clone());
     floors
         .behind_door(Deadline::NONE, move || {
-            let row = directory.membership(actor.user, channel)?.ok_or(Refusal::not_found())?;
+            let row = directory.membership(user, channel)?.ok_or(Refusal::not_found())?;
             let heads = log.heads(&[channel])?;
             let head = heads.first().ok_or(Refusal::not_found())?;
             Ok(info(&row, head))
@@ -154,9 +206,17 @@ async fn settled_info(
         .await?
 }
 
+/// Who asks, where only a person can: a service is in nothing.
+fn person(actor: Actor) -> Result<UserNo, Refusal> {
+    match actor {
+        Actor::User(user) => Ok(user),
+        Actor::Service => Err(Refusal::Delivery(delivery::Refusal::NotAllowed)),
+    }
+}
+
 pub(super) fn command_of(key: NewKey, floors: &Floors) -> Command {
     let NewKey { user, key, body } = key;
-    Command { by: rights::Actor::User(user), key, body, now_ms: floors.clock.unix_ms() }
+    Command { by: Actor::of_number(user), key, body, now_ms: floors.clock.unix_ms() }
 }
 
 pub(super) fn users_of(

@@ -4,29 +4,22 @@ use std::cell::RefCell;
 use std::future::Future;
 use std::sync::Arc;
 
-use damso_proto::id::{ChannelNo, UserNo};
+use damso_proto::id::{ChannelNo, Seq};
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use tokio::sync::oneshot;
 
 use super::budgets::Budgets;
 use super::refusal::Refusal;
-use crate::delivery::{Delivery, Membership, Outcome, Tools, Work};
+use crate::delivery::{Answer, Delivery, Outcome, Tools, Work};
 use crate::model::deadline::Deadline;
 use crate::model::limits::{self, Limits};
-use crate::model::rights::{self, Caller, Op};
+use crate::model::rights::{self, Actor, Caller, Op};
 use crate::runtime::clock::Clock;
 use crate::runtime::door::Door;
 use crate::runtime::route::Route;
 use crate::store::directory::Directory;
 use crate::store::log::ChannelLog;
-
-/// Who asks. Handlers take this and never a session, so that other entrances call the same code.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Actor {
-    /// The person, as their verified token says.
-    pub user: UserNo,
-}
 
 /// One shard's floors below the handlers. Never borrowed across an await.
 pub struct Floors {
@@ -46,9 +39,6 @@ pub struct Floors {
     pub budgets: RefCell<Budgets>,
     waiting: RefCell<HashMap<Route, oneshot::Sender<Outcome>, FixedState>>,
 }
-
-/// An outcome that a handler waits for.
-pub type Waiting = oneshot::Receiver<Outcome>;
 
 impl Floors {
     /// The floors of one shard: its delivery, and the tools that this was made with.
@@ -82,19 +72,17 @@ impl Floors {
         route: Route,
         channel: ChannelNo,
         work: Work,
-    ) -> Result<crate::delivery::Answer, Refusal> {
+    ) -> Result<Answer, Refusal> {
+        let outcome = self.wait_for(route);
+        self.delivery.borrow_mut().submit(channel, work);
+        outcome.of(self).await
+    }
+
+    /// Hears the outcome of `route` from now on.
+    pub(super) fn wait_for(&self, route: Route) -> Expected {
         let (sender, waiting) = oneshot::channel();
         self.waiting.borrow_mut().insert(route, sender);
-        {
-            let mut delivery = self.delivery.borrow_mut();
-            delivery.submit(channel, work);
-            // Handlers run between turns: without this, the work would leave with the next one.
-            delivery.send_off();
-        }
-        match waiting.await {
-            Ok(outcome) => Ok(outcome?),
-            Err(_) => Err(Refusal::Delivery(crate::delivery::Refusal::OutcomeUnknown)),
-        }
+        Expected(waiting)
     }
 
     /// Runs blocking work on the door's threads, unless it would begin there too late.
@@ -114,17 +102,57 @@ impl Floors {
         }
     }
 
-    /// The actor's membership in `channel`, if it allows `op`. Absent and forbidden look the same.
-    pub(super) fn may(
+    /// Whether the actor's membership in `channel` allows `op`, as far as it is known here: for what
+    /// the channel's owner decides in the end. A service has no membership: of it, the owner alone
+    /// knows. Absent and forbidden look the same.
+    pub(super) fn may(&self, actor: Actor, channel: ChannelNo, op: Op) -> Result<(), Refusal> {
+        match actor {
+            Actor::User(_) => self.sees(actor, channel, op).map(drop),
+            Actor::Service => Ok(()),
+        }
+    }
+
+    /// The first seq that a person sees of `channel`, if their membership allows `op`, which nobody
+    /// decides again. Absent and forbidden look the same.
+    fn sees(&self, actor: Actor, channel: ChannelNo, op: Op) -> Result<Seq, Refusal> {
+        let delivery = self.delivery.borrow();
+        let membership = delivery.membership(actor.number(), channel).ok_or(Refusal::not_found())?;
+        rights::authorise(membership.kind, Caller::In(membership.role), op)
+            .map_err(Refusal::denied)?;
+        Ok(membership.from)
+    }
+
+    /// The first seq that the actor sees of `channel`, if they may do `op`, which only reads. Absent
+    /// and forbidden look the same.
+    pub(super) async fn reads(
         &self,
         actor: Actor,
         channel: ChannelNo,
         op: Op,
-    ) -> Result<Membership, Refusal> {
-        let delivery = self.delivery.borrow();
-        let membership = delivery.membership(actor.user, channel).ok_or(Refusal::not_found())?;
-        rights::authorise(membership.kind, Caller::In(membership.role), op)
-            .map_err(Refusal::denied)?;
-        Ok(membership)
+    ) -> Result<Seq, Refusal> {
+        match actor {
+            Actor::User(_) => self.sees(actor, channel, op),
+            Actor::Service => {
+                let directory = self.directory.clone();
+                let heading = self.behind_door(Deadline::NONE, move || directory.heading(channel));
+                let kind = heading.await??.ok_or(Refusal::not_found())?.kind;
+                rights::authorise(kind, Caller::Service, op).map_err(Refusal::denied)?;
+                Ok(Seq::ZERO.next())
+            }
+        }
+    }
+}
+
+/// An outcome that a handler waits for.
+pub(super) struct Expected(oneshot::Receiver<Outcome>);
+
+impl Expected {
+    /// The outcome. What was submitted leaves now: handlers run between turns.
+    pub(super) async fn of(self, floors: &Floors) -> Result<Answer, Refusal> {
+        floors.delivery.borrow_mut().send_off();
+        match self.0.await {
+            Ok(outcome) => Ok(outcome?),
+            Err(_) => Err(Refusal::Delivery(crate::delivery::Refusal::OutcomeUnknown)),
+        }
     }
 }

@@ -4,12 +4,11 @@ use damso_proto::id::{ChannelNo, Seq};
 use damso_proto::wire;
 use prost::Message as _;
 
-use super::floors::{Actor, Floors};
+use super::floors::Floors;
 use super::refusal::Refusal;
-use crate::delivery::Membership;
 use crate::model::deadline::Deadline;
 use crate::model::limits::Limits;
-use crate::model::rights::Op;
+use crate::model::rights::{Actor, Op};
 use crate::store::log::{Order, Range};
 
 /// Reads one page before or after a position that the caller names.
@@ -27,16 +26,16 @@ pub(super) async fn page(
     floors: &Floors,
 ) -> Result<wire::Page, Refusal> {
     let channel = ChannelNo::new(ask.channel);
-    let membership = floors.may(actor, channel, Op::Read)?;
+    let first = floors.reads(actor, channel, Op::Read).await?;
     let (log, limits) = (floors.log.clone(), floors.limits);
     let page = floors
         .behind_door(deadline, move || {
             let head = log.heads(&[channel])?.first().copied();
             let Some(head) = head else { return Ok(None) };
-            let floor = membership.from.max(head.floor);
+            let floor = first.max(head.floor);
             let range = range(&ask, floor, head.seq, limits);
             let events = if range.from > range.to { Vec::new() } else { log.read(channel, range)? };
-            Ok(Some(assemble(&membership, events, (floor, head.seq))))
+            Ok(Some(assemble(channel, events, (floor, head.seq))))
         })
         .await?
         .map_err(Refusal::Store)?;
@@ -63,7 +62,7 @@ fn range(ask: &wire::ReadHistory, floor: Seq, head: Seq, limits: Limits) -> Rang
 }
 
 fn assemble(
-    membership: &Membership,
+    channel: ChannelNo,
     events: Vec<crate::store::log::StoredEvent>,
     (floor, head): (Seq, Seq),
 ) -> wire::Page {
@@ -76,7 +75,7 @@ fn assemble(
         Some(wire::Row { event: Some(event), rev: 0 })
     });
     wire::Page {
-        channel: membership.channel.get(),
+        channel: channel.get(),
         rows: rows.collect(),
         from: from.get(),
         to: to.get(),

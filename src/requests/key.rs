@@ -1,15 +1,16 @@
 //! Idempotency keys of requests: young enough to be known, not from the future.
 
-use damso_proto::id::{Key, UserNo};
+use damso_proto::id::Key;
 
 use super::refusal::Refusal;
 use crate::model::body::BodyHash;
 use crate::model::limits;
+use crate::model::rights::Actor;
 use crate::store::log::NewKey;
 
 /// The key of a mutating request, checked against the server's clock.
 pub(super) fn check(
-    user: UserNo,
+    actor: Actor,
     key: Option<Key>,
     body: BodyHash,
     now_ms: u64,
@@ -21,5 +22,5 @@ pub(super) fn check(
     if key.unix_ms().saturating_add(limits::millis_long(limits::KEY_WINDOW)) < now_ms {
         return Err(Refusal::KeyExpired);
     }
-    Ok(NewKey { user, key, body })
+    Ok(NewKey { user: actor.number(), key, body })
 }

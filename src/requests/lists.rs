@@ -3,11 +3,11 @@
 use damso_proto::id::{ChannelNo, UserNo};
 use damso_proto::wire;
 
-use super::floors::{Actor, Floors};
+use super::floors::Floors;
 use super::refusal::Refusal;
 use crate::model::deadline::Deadline;
 use crate::model::limits;
-use crate::model::rights::Op;
+use crate::model::rights::{Actor, Op};
 use crate::store::directory::Ban;
 
 /// A page of members by rising number.
@@ -22,7 +22,7 @@ pub(super) async fn members(
     floors: &Floors,
 ) -> Result<wire::MemberList, Refusal> {
     let channel = ChannelNo::new(ask.channel);
-    floors.may(actor, channel, Op::ListMembers)?;
+    floors.reads(actor, channel, Op::ListMembers).await?;
     let limit = page_of(ask.limit);
     let (directory, after) = (floors.directory.clone(), UserNo::new(ask.after));
     let mut found = floors
@@ -51,7 +51,7 @@ pub(super) async fn bans(
     floors: &Floors,
 ) -> Result<wire::BanList, Refusal> {
     let channel = ChannelNo::new(ask.channel);
-    floors.may(actor, channel, Op::Bans)?;
+    floors.reads(actor, channel, Op::Bans).await?;
     let limit = page_of(ask.limit);
     let (directory, now_ms) = (floors.directory.clone(), floors.clock.unix_ms());
     let page = (UserNo::new(ask.after), limit + 1);

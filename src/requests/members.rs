@@ -5,14 +5,14 @@ use damso_proto::wire;
 
 use super::channels::{command_of, users_of};
 use super::envelope::Envelope;
-use super::floors::{Actor, Floors};
+use super::floors::Floors;
 use super::key;
 use super::refusal::Refusal;
 use crate::delivery::{self, Answer, Change, ChangeKind, Work};
 use crate::model::body::BodyHash;
 use crate::model::deadline::Deadline;
 use crate::model::draft::{Invalid, MembersDraft};
-use crate::model::rights::{self, Op, Role};
+use crate::model::rights::{Actor, Op, Role};
 use crate::store::directory::Joining;
 
 /// Adds people; answered when every shard knows it.
@@ -51,7 +51,7 @@ pub(super) async fn remove(
     // Whom it concerns is known to the owner alone, which asks again.
     floors.may(actor, channel, Op::RemoveMember(None))?;
     let user = UserNo::new(ask.user);
-    if user == actor.user {
+    if Actor::User(user) == actor {
         // One leaves, or stays.
         return Err(delivery::Refusal::NotAllowed.into());
     }
@@ -93,13 +93,13 @@ pub(super) async fn leave(
     let channel = ChannelNo::new(ask.channel);
     let body = BodyHash::of_numbers("leave_channel", &[ask.channel]);
     if let Err(refusal) = floors.may(actor, channel, Op::Leave) {
-        let key = key::check(actor.user, from.key, body, floors.clock.unix_ms())?;
+        let key = key::check(actor, from.key, body, floors.clock.unix_ms())?;
         let (directory, command) = (floors.directory.clone(), command_of(key, floors));
         let known =
             floors.behind_door(Deadline::NONE, move || directory.answered(&command)).await??;
         return known.map(|done| wire::Done { seq: done.seq.get() }).ok_or(refusal);
     }
-    change(actor, from, channel, ChangeKind::Remove(actor.user), body, floors).await
+    change(actor, from, channel, ChangeKind::Remove(actor.number()), body, floors).await
 }
 
 /// Lets a member write nothing until a time of day, or again.
@@ -161,10 +161,9 @@ async fn change(
     body: BodyHash,
     floors: &Floors,
 ) -> Result<wire::Done, Refusal> {
-    let key = key::check(actor.user, from.key, body, floors.clock.unix_ms())?;
+    let key = key::check(actor, from.key, body, floors.clock.unix_ms())?;
     let Envelope { route, deadline, over, .. } = from;
-    let by = rights::Actor::User(actor.user);
-    let work = Work::Change(Change { by, what, key, route, deadline, over });
+    let work = Work::Change(Change { by: actor, what, key, route, deadline, over });
     match floors.command(route, channel, work).await? {
         Answer::Done(seq) | Answer::Sent { seq, .. } => Ok(wire::Done { seq: seq.get() }),
     }

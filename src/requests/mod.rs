@@ -1,11 +1,12 @@
-//! What a person may ask: one file per request family, each handler from actor and
-//! request to answer. No socket, no session, no wire code. Beside them, what an operator
-//! does over another entrance: [`Revoker`].
+//! What a person, or a backend, may ask: one file per request family, each handler from actor and
+//! request to answer. No socket, no session. Beside them, what an operator does over another
+//! entrance: [`Revoker`].
 //!
 //! Rights to read are checked at the person's home shard, before *and* after the
 //! stores were asked, so that a page which was running when its reader was removed
 //! is not handed out. Rights to write are checked by the channel's owner.
 
+mod backend; //  what a backend alone may ask
 mod budgets; //  who asks too often
 mod channels; // make, list, find
 mod envelope; // what stands beside every request
@@ -21,16 +22,20 @@ mod resume; //   how each channel stands for a device that comes back
 mod revoke; //   tokens and devices that count no more
 mod send; //     a message on its way to the owner
 mod table; //    one row per request kind
+mod told; //     what whoever asked is told of a refusal
 
 #[cfg(test)]
 mod tests;
 
+pub use backend::{Channel, Established, channel, establish, establish_direct};
 pub use budgets::{Budgets, Purse, Unpaid};
+pub use channels::ByBackend;
 pub use envelope::Envelope;
-pub use floors::{Actor, Floors, Waiting};
+pub use floors::Floors;
 pub use outcome::outcomes;
 pub use refusal::Refusal;
 pub use resume::{Cursor, Cursors, Plan, Replay, Visible, memberships, plan, replay};
 pub use revoke::{RevokeError, Revoked, Revoker};
-pub use send::send;
+pub use send::{send, send_and_wait};
 pub use table::{Reply, Row, handle, row};
+pub use told::Told;

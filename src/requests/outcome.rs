@@ -3,11 +3,12 @@
 use damso_proto::id::{ChannelNo, Key, MessageId, Seq};
 use damso_proto::wire;
 
-use super::floors::{Actor, Floors};
+use super::floors::Floors;
 use super::refusal::Refusal;
 use crate::model::deadline::Deadline;
 use crate::model::draft::Invalid;
 use crate::model::limits;
+use crate::model::rights::Actor;
 
 /// Looks up the caller's own keys. What is not stored, and what is in a channel that is
 /// not theirs, looks the same: `seq` 0.
@@ -23,7 +24,7 @@ pub async fn outcomes(
     if asked.len() > limits::OUTCOMES_MAX {
         return Err(Invalid::TooLarge { field: "keys", max: limits::OUTCOMES_MAX }.into());
     }
-    let (log, user) = (floors.log.clone(), actor.user);
+    let (log, user) = (floors.log.clone(), actor.number());
     let expired_before =
         floors.clock.unix_ms().saturating_sub(limits::millis_long(limits::KEY_WINDOW));
     let outcomes = floors

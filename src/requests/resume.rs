@@ -6,14 +6,14 @@
 
 use std::cmp::Reverse;
 
-use damso_proto::id::{ChannelNo, Epoch, Seq};
+use damso_proto::id::{ChannelNo, Epoch, Seq, UserNo};
 use damso_proto::wire;
 use damso_proto::wire::standing::State;
 use foldhash::fast::FixedState;
 use hashbrown::HashSet;
 
 use super::channels::info;
-use super::floors::{Actor, Floors};
+use super::floors::Floors;
 use super::refusal::Refusal;
 use crate::delivery::Membership;
 use crate::model::deadline::Deadline;
@@ -76,10 +76,10 @@ pub struct Visible {
 ///
 /// # Errors
 /// [`Refusal::Directory`]: retry is safe.
-pub async fn memberships(actor: Actor, floors: &Floors) -> Result<Vec<(Membership, u64)>, Refusal> {
+pub async fn memberships(user: UserNo, floors: &Floors) -> Result<Vec<(Membership, u64)>, Refusal> {
     let directory = floors.directory.clone();
     let rows =
-        floors.behind_door(Deadline::NONE, move || all_memberships(&*directory, actor)).await??;
+        floors.behind_door(Deadline::NONE, move || all_memberships(&*directory, user)).await??;
     let membership = |row: directory::Membership| {
         let directory::Membership { channel, from, role, heading, .. } = row;
         (Membership { channel, from, kind: heading.kind, role }, heading.version)
@@ -92,7 +92,7 @@ pub async fn memberships(actor: Actor, floors: &Floors) -> Result<Vec<(Membershi
 /// # Errors
 /// [`Refusal::Store`], [`Refusal::Directory`]: retry is safe.
 pub async fn plan(
-    actor: Actor,
+    user: UserNo,
     memberships: Vec<Membership>,
     cursors: Cursors,
     floors: &Floors,
@@ -105,7 +105,7 @@ pub async fn plan(
             let mut plan = compare(&memberships, &heads, &cursors);
             let new = |replay: &Replay| replay.standing.state() == State::New;
             if plan.replays.iter().any(new) {
-                let rows = all_memberships(&*directory, actor)?;
+                let rows = all_memberships(&*directory, user)?;
                 for replay in plan.replays.iter_mut().filter(|replay| new(replay)) {
                     let channel = ChannelNo::new(replay.standing.channel);
                     let row = rows.iter().find(|row| row.channel == channel);
@@ -237,7 +237,7 @@ fn stand(membership: &Membership, head: &Head, had: Option<Cursor>) -> Option<Re
 
 fn all_memberships(
     directory: &dyn directory::Directory,
-    actor: Actor,
+    user: UserNo,
 ) -> Result<Vec<directory::Membership>, directory::DirectoryError> {
-    directory.memberships(actor.user, ChannelNo::default(), limits::CHANNELS_PER_USER_CEILING)
+    directory.memberships(user, ChannelNo::default(), limits::CHANNELS_PER_USER_CEILING)
 }

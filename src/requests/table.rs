@@ -6,11 +6,12 @@ use damso_proto::wire::server_frame::Kind as Reply_;
 
 use super::budgets::Purse;
 use super::envelope::Envelope;
-use super::floors::{Actor, Floors};
+use super::floors::Floors;
 use super::refusal::Refusal;
 use super::{channels, history, lists, members, outcome, people};
 #[cfg(doc)]
 use crate::model::limits;
+use crate::model::rights::Actor;
 
 /// What is known of a request kind before it is carried out.
 ///

@@ -9,10 +9,11 @@ use damso_proto::id::{ChannelNo, Key, Uid};
 use damso_proto::wire;
 use damso_proto::wire::client_frame::Kind as Asked;
 
-use super::{Actor, Envelope, Floors, Refusal, Reply, handle};
+use super::{Envelope, Floors, Refusal, Reply, handle};
 use crate::delivery::tests::kit::World;
 use crate::delivery::{self, Tools};
 use crate::model::deadline::Deadline;
+use crate::model::rights::Actor;
 use crate::runtime::clock::{Clock as _, ManualClock};
 use crate::runtime::door::Door;
 use crate::runtime::route::Route;
@@ -38,7 +39,7 @@ impl Scene {
         let (route, key) = (world.route(), world.key(user, "any").key);
         let World { delivery, tools, clock, directory, .. } = world;
         let floors = Floors::new(delivery, Tools { door, ..tools });
-        Self { floors, clock, directory, actor: Actor { user }, route, key }
+        Self { floors, clock, directory, actor: Actor::User(user), route, key }
     }
 
     fn from(&self, deadline: Deadline) -> Envelope {
@@ -91,7 +92,7 @@ fn is_late<T>(outcome: &Result<T, Refusal>) -> bool {
 #[test]
 fn no_handler_begins_after_the_deadline() {
     let scene = Scene::new(Door::inline());
-    let channel = ChannelNo::self_of(scene.actor.user).get();
+    let channel = ChannelNo::self_of(scene.actor.number()).get();
     let make = wire::CreateChannel { name: "g".to_owned(), uids: Vec::new(), ..Default::default() };
     for asked in [
         Asked::ReadHistory(wire::ReadHistory { channel, ..Default::default() }),
@@ -116,7 +117,7 @@ fn what_is_one_too_many_is_told_its_turn_unless_it_is_a_repetition() {
         }
         _ => false,
     };
-    let channel = ChannelNo::self_of(scene.actor.user).get();
+    let channel = ChannelNo::self_of(scene.actor.number()).get();
     for asked in [
         Asked::ReadHistory(wire::ReadHistory { channel, ..Default::default() }),
         Asked::ReadOutcome(wire::ReadOutcome::default()),
@@ -142,7 +143,7 @@ fn a_channel_that_was_asked_for_too_late_is_not_made_and_a_repetition_finds_the_
     let bob = wire::OpenDirect { uid: "bob".to_owned() };
     scene.directory.find_or_make_user(&Uid::parse("bob").unwrap(), 0).unwrap();
     let mine = || {
-        let user = scene.actor.user;
+        let user = scene.actor.number();
         scene.directory.memberships(user, ChannelNo::default(), 9).unwrap().len()
     };
     assert!(is_late(&scene.answer(true, Asked::OpenDirect(bob.clone()))));

@@ -8,7 +8,7 @@
 //!    resume        -> a task of its own -> standings and events in the bulk lane
 //! ```
 //!
-//! Wire codes are made here and nowhere else.
+//! Closing codes are made here and nowhere else; a refusal brings its own.
 
 mod bulk; //    long answers, one chunk in flight
 mod cut; //     sessions that are revoked

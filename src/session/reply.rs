@@ -1,4 +1,4 @@
-//! Answers and refusals as frames: the one place where wire codes are made.
+//! Answers and refusals as frames.
 
 use std::time::Duration;
 
@@ -9,9 +9,8 @@ use damso_proto::id::RequestId;
 use damso_proto::wire;
 use damso_proto::wire::server_frame::Kind;
 
-use crate::delivery::{self, Answer, Pace};
-use crate::model::draft::Invalid;
-use crate::requests::Refusal;
+use crate::delivery::Answer;
+use crate::requests::Told;
 
 /// A frame that answers `request`.
 pub(super) fn answer(request: RequestId, kind: Kind) -> Bytes {
@@ -35,7 +34,7 @@ pub fn closing(code: CloseCode, after: Duration, text: &str) -> Bytes {
 
 /// A token that does not let its bearer stay.
 pub(super) fn token(code: Code, after: Duration, text: String) -> Kind {
-    frame(code, "token", after, text)
+    refusal(Told { code, field: "token", after, text })
 }
 
 /// A delivered outcome.
@@ -53,53 +52,8 @@ pub(super) fn outcome(answer: Answer) -> Kind {
 }
 
 /// A refusal by a handler, or by a floor below it.
-pub(super) fn refusal(refusal: &Refusal) -> Kind {
-    let (code, field, after) = match refusal {
-        Refusal::Invalid(invalid) => (code_of(*invalid), invalid.field(), Duration::ZERO),
-        Refusal::KeyMissing => (Code::KeyMissing, "key", Duration::ZERO),
-        Refusal::KeyExpired => (Code::KeyExpired, "key", Duration::ZERO),
-        Refusal::KeyInFuture => (Code::KeyInFuture, "key", Duration::ZERO),
-        Refusal::Unknown => (Code::UnknownRequest, "", Duration::ZERO),
-        Refusal::Directory(_) | Refusal::Store(_) => {
-            (Code::Unavailable, "", crate::model::limits::UNAVAILABLE_RETRY)
-        }
-        Refusal::Delivery(refusal) => return delivered(refusal),
-    };
-    frame(code, field, after, text_of(refusal))
-}
-
-/// A refusal by delivery alone.
-pub(super) fn delivered(refusal: &delivery::Refusal) -> Kind {
-    let (code, field, after) = match refusal {
-        delivery::Refusal::NotFound => (Code::NotFound, "", Duration::ZERO),
-        delivery::Refusal::NotAllowed => (Code::NotAllowed, "", Duration::ZERO),
-        delivery::Refusal::Muted { after } => (Code::Muted, "", *after),
-        delivery::Refusal::Banned => (Code::Banned, "uids", Duration::ZERO),
-        delivery::Refusal::KeyReused => (Code::KeyReused, "", Duration::ZERO),
-        delivery::Refusal::Invalid(invalid) => (code_of(*invalid), invalid.field(), Duration::ZERO),
-        delivery::Refusal::Limit(_) => (Code::LimitReached, "", Duration::ZERO),
-        delivery::Refusal::Deadline => (Code::Deadline, "deadline_ms", Duration::ZERO),
-        delivery::Refusal::TooOften { whose: Pace::Person, after } => {
-            (Code::RateLimited, "", *after)
-        }
-        delivery::Refusal::TooOften { whose: Pace::Channel, after } => {
-            (Code::RateLimited, "channel", *after)
-        }
-        delivery::Refusal::Overloaded { after } => (Code::Overloaded, "", *after),
-        delivery::Refusal::Unavailable { after } => (Code::Unavailable, "", *after),
-        delivery::Refusal::OutcomeUnknown => (Code::OutcomeUnknown, "", Duration::ZERO),
-    };
-    frame(code, field, after, refusal.to_string())
-}
-
-const fn code_of(invalid: Invalid) -> Code {
-    match invalid {
-        Invalid::TooLarge { .. } => Code::TooLarge,
-        Invalid::Missing { .. } | Invalid::Value { .. } => Code::Invalid,
-    }
-}
-
-fn frame(code: Code, field: &str, after: Duration, text: String) -> Kind {
+pub(super) fn refusal(told: impl Into<Told>) -> Kind {
+    let Told { code, field, after, text } = told.into();
     Kind::Refusal(wire::Refusal {
         code: code.number(),
         retry_after_ms: millis(after),
@@ -107,14 +61,6 @@ fn frame(code: Code, field: &str, after: Duration, text: String) -> Kind {
         text,
         trace: String::new(),
     })
-}
-
-/// What a stranger may read: the stores' own words stay in the log.
-fn text_of(refusal: &Refusal) -> String {
-    match refusal {
-        Refusal::Directory(_) | Refusal::Store(_) => "the stores cannot answer now".to_owned(),
-        refusal => refusal.to_string(),
-    }
 }
 
 /// Rounded up: whoever waits as long as they are told must not be too early.

@@ -21,7 +21,8 @@ use crate::delivery::Arrival;
 use crate::model::deadline::Deadline;
 use crate::model::event::EncodedEvent;
 use crate::model::limits;
-use crate::requests::{self, Actor, Plan, Refusal, Replay, Visible};
+use crate::model::rights::Actor;
+use crate::requests::{self, Plan, Refusal, Replay, Visible};
 use crate::runtime::route::ConnectionId;
 
 /// Why a resume ended early.
@@ -68,7 +69,7 @@ async fn answer(
 ) -> Result<(), Broken> {
     let floors = shard.floors();
     if let Arrival::Load(ticket) = arrival {
-        let read = requests::memberships(Actor { user }, floors).await?;
+        let read = requests::memberships(user, floors).await?;
         floors.delivery.borrow_mut().loaded(user, ticket, read);
     }
     // From here on every change of the person's channels is either in this list or comes live.
@@ -76,11 +77,11 @@ async fn answer(
 
     let mut chunks = Chunks::new(shard.clone(), id);
     for pending in resuming.pending.chunks(limits::OUTCOMES_MAX) {
-        let (actor, pending) = (Actor { user }, pending.to_vec());
+        let (actor, pending) = (Actor::User(user), pending.to_vec());
         let outcomes = requests::outcomes(actor, pending, Deadline::NONE, floors).await?;
         chunks.push(&reply::unasked(Kind::Outcomes(outcomes))).await?;
     }
-    let plan = requests::plan(Actor { user }, entered, resuming.cursors, floors).await?;
+    let plan = requests::plan(user, entered, resuming.cursors, floors).await?;
     {
         let now = floors.clock.now();
         let mut delivery = floors.delivery.borrow_mut();

@@ -20,7 +20,8 @@ use crate::delivery::Arrival;
 use crate::model::budget::Over;
 use crate::model::deadline::Deadline;
 use crate::model::limits;
-use crate::requests::{self, Actor, Cursor, Envelope, Refusal, Unpaid};
+use crate::model::rights::Actor;
+use crate::requests::{self, Cursor, Envelope, Refusal, Unpaid};
 use crate::runtime::route::{ConnectionId, Route};
 
 impl Shard {
@@ -47,7 +48,7 @@ impl Shard {
             session.user
         });
         let Some(user) = counted else { return };
-        let actor = Actor { user };
+        let actor = Actor::User(user);
         let Request { id: number, key, deadline_ms, kind, .. } = request;
         let Some(row) = requests::row(&kind) else {
             return self.refuse(id, number, &Refusal::Unknown);
@@ -101,13 +102,13 @@ impl Shard {
             if let Some(refusal) = from.barred(self.floors().clock.now()) {
                 return self.refuse(id, number, &refusal);
             }
-            let renewing = renewal::renew(self.clone(), (id, number), actor.user, token);
+            let renewing = renewal::renew(self.clone(), (id, number), actor.number(), token);
             tokio::task::spawn_local(renewing);
             return;
         }
         let shard = self.clone();
         tokio::task::spawn_local(async move {
-            shard.know(actor.user).await;
+            shard.know(actor.number()).await;
             if shard.with_session(id, |session| session.is_over).unwrap_or(true) {
                 // Nobody is left to be answered, and whoever asked may do so no more.
                 return shard.answered(id);
@@ -135,7 +136,7 @@ impl Shard {
     async fn know(&self, user: UserNo) {
         let loading = self.floors().delivery.borrow().loading(user);
         if let Some(ticket) = loading
-            && let Ok(read) = requests::memberships(Actor { user }, self.floors()).await
+            && let Ok(read) = requests::memberships(user, self.floors()).await
         {
             self.floors().delivery.borrow_mut().loaded(user, ticket, read);
         }

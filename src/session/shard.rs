@@ -379,7 +379,7 @@ impl Shard {
             }
             Err(refusal) => {
                 self.metrics.refused(&refusal);
-                reply::delivered(&refusal)
+                reply::refusal(&refusal)
             }
         };
         self.control(route.connection, reply::answer(route.request, kind));

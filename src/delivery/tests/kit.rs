@@ -174,7 +174,8 @@ impl World {
             ..Default::default()
         };
         let (route, queued_at) = (self.route(), self.clock.now());
-        Submission { event, key, route, queued_at, deadline, admission: Admission::Asked }
+        let (by, admission) = (Actor::of_number(key.user), Admission::Asked);
+        Submission { by, event, key, route, queued_at, deadline, admission }
     }
 
     /// A command under this key.

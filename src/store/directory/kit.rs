@@ -36,7 +36,7 @@ impl<D: Directory + ?Sized> Short for D {}
 
 /// A channel on which nothing is noted.
 pub(crate) const fn new<'a>(kind: Kind, name: &'a str, none: &'a CustomMap) -> NewChannel<'a> {
-    NewChannel { kind, name, key: None, custom: none }
+    NewChannel { kind, name, key: None, custom: none, owner: None }
 }
 
 /// These people, who see what comes from now on.

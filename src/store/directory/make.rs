@@ -28,13 +28,15 @@ impl Work<'_> {
             };
         }
         let mut members = Vec::with_capacity(1 + others.len());
-        if let Actor::User(maker) = self.command.by {
-            members.push((maker, Role::Owner));
-        }
+        let owner = match self.command.by {
+            Actor::User(maker) => Some(maker),
+            Actor::Service => new.owner,
+        };
+        members.extend(owner.map(|owner| (owner, Role::Owner)));
         let mut others = others.to_vec();
         others.sort_unstable();
         others.dedup();
-        others.retain(|user| Actor::User(*user) != self.command.by);
+        others.retain(|user| Some(*user) != owner);
         members.extend(others.into_iter().map(|user| (user, new.kind.default_role())));
         self.has_room(new.kind, 0, members.len())?;
         self.make_channel(new, &members)
@@ -53,7 +55,13 @@ impl Work<'_> {
             None => {
                 let pair = [(user, Role::Member), (peer, Role::Member)];
                 let custom = CustomMap::default();
-                let new = NewChannel { kind: Kind::Direct, name: "", key: None, custom: &custom };
+                let new = NewChannel {
+                    kind: Kind::Direct,
+                    name: "",
+                    key: None,
+                    custom: &custom,
+                    owner: None,
+                };
                 self.make_channel(&new, &pair)
             }
         }
@@ -64,7 +72,7 @@ impl Work<'_> {
         new: &NewChannel<'_>,
         members: &[(UserNo, Role)],
     ) -> Result<(ChannelNo, Seq)> {
-        let NewChannel { kind, name, key, custom } = *new;
+        let NewChannel { kind, name, key, custom, .. } = *new;
         let first = Seq::ZERO.next();
         let channel = ChannelNo::new(take_number(self.db, "channel", 2)?);
         let pair = match (kind, members) {

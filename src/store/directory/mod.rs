@@ -22,6 +22,7 @@ mod records; //  what it is told, holds, and answers
 mod rows; //     values as they are stored
 mod schema; //   the tables, and their version
 mod seam; //     what every engine does
+mod service_keys; // who a backend is, and what its requests are known by
 mod sqlite; //   the embedded engine
 
 #[cfg(test)]
@@ -37,4 +38,5 @@ pub use records::{
     OutboxRow, Owed, User,
 };
 pub use seam::{Directory, DirectoryError, Options};
+pub use service_keys::{AskedAs, NewServiceKey, ServiceKey, ServiceKeyId, ServiceKeys};
 pub use sqlite::Sqlite;

@@ -97,6 +97,8 @@ pub struct NewChannel<'a> {
     pub key: Option<&'a ChannelKey>,
     /// What it notes on it.
     pub custom: &'a CustomMap,
+    /// Whose it is, where no person makes it.
+    pub owner: Option<UserNo>,
 }
 
 /// People to be added.

@@ -9,7 +9,7 @@ const APPLICATION: i32 = 0x6461_6d73;
 
 /// What each version adds to the one before it, from none: a file of version n has had the first n
 /// of them. What has been released is never changed.
-const STEPS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5];
+const STEPS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6];
 
 /// Numbers are the ones of the wire: even for channels, rising for users, never reused.
 const VERSION_1: &str = "
@@ -173,6 +173,29 @@ CREATE TABLE devices (
   is_revoked INTEGER NOT NULL CHECK (is_revoked IN (0, 1)),
   PRIMARY KEY (user, device)
 ) STRICT, WITHOUT ROWID;
+";
+
+/// A backend's keys, and what its requests are known by.
+const VERSION_6: &str = "
+-- secret: its SHA-256. scopes: names with commas between them. revoked_ms: none while it is good.
+CREATE TABLE service_keys (
+  id INTEGER PRIMARY KEY,
+  secret BLOB NOT NULL CHECK (length(secret) = 32),
+  name TEXT NOT NULL,
+  scopes TEXT NOT NULL,
+  made_ms INTEGER NOT NULL,
+  revoked_ms INTEGER
+) STRICT;
+
+-- header: what the backend calls the request. key: what it is known by inside, time first.
+CREATE TABLE service_requests (
+  service_key INTEGER NOT NULL REFERENCES service_keys,
+  header TEXT NOT NULL,
+  key BLOB NOT NULL,
+  body INTEGER NOT NULL,
+  PRIMARY KEY (service_key, header)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX oldest_service_request ON service_requests (key);
 ";
 
 /// Makes the tables, brings those of an older version up to this one, or checks that those that are

@@ -149,7 +149,8 @@ pub trait Directory: Send + Sync {
         custom: &CustomMap,
     ) -> Result<Option<User>, DirectoryError>;
 
-    /// Makes a group or a broadcast with the commanding person, if it is one, as owner, and with
+    /// Makes a group or a broadcast with the commanding person as owner, or, if it is none, whom the
+    /// channel names, and with
     /// `others` in the kind's default role, all of whom see it from its first event on. Where its
     /// key is taken by a channel of the same kind, that one is found, and nothing changes.
     ///

@@ -125,7 +125,7 @@ impl Sqlite {
     }
 
     /// Runs `change` in one transaction, undone whole if it fails or panics.
-    fn write<T>(&self, change: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+    pub(super) fn write<T>(&self, change: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
         let mut writer = lock(&self.writer);
         let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let done = change(&transaction)?;
@@ -145,7 +145,10 @@ impl Sqlite {
     }
 
     /// Runs `ask` on one state of the directory.
-    fn read<T>(&self, ask: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
+    pub(super) fn read<T>(
+        &self,
+        ask: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T> {
         let mut reader = self.reader();
         let transaction = reader.transaction()?;
         Ok(ask(&transaction)?)

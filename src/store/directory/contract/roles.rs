@@ -163,7 +163,13 @@ fn a_backend_finds_channels_by_its_own_keys_and_notes_what_it_likes() {
         let key = ChannelKey::parse("order:1234").unwrap();
         let map = |text: &str| CustomMap::check([("note".into(), text.into())].into()).unwrap();
         let custom = map("gift");
-        let group = NewChannel { kind: Kind::Group, name: "g", key: Some(&key), custom: &custom };
+        let group = NewChannel {
+            kind: Kind::Group,
+            name: "g",
+            key: Some(&key),
+            custom: &custom,
+            owner: None,
+        };
         assert_eq!(directory.channel_by_key(&key).unwrap(), None);
         let made = directory.create_channel(&command(1, 1), &group, &[p(2)]).unwrap();
         assert_eq!(directory.channel_by_key(&key).unwrap(), Some(made.channel));

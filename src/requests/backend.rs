@@ -1,0 +1,94 @@
+//! What a backend alone may ask: channels by their own key or between any two people, and what a
+//! channel is to nobody in particular.
+
+use damso_proto::id::{ChannelNo, Uid, UserNo};
+
+use super::channels::{self, ByBackend, decide, settled, users_of};
+use super::envelope::Envelope;
+use super::floors::Floors;
+use super::key;
+use super::refusal::Refusal;
+use crate::model::body::BodyHash;
+use crate::model::deadline::Deadline;
+use crate::model::draft::ChannelDraft;
+use crate::model::rights::Actor;
+use crate::store::directory::{DirectoryError, Done, Heading};
+use crate::store::log::Head;
+
+/// A channel as nobody in particular sees it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Channel {
+    /// Its number.
+    pub number: ChannelNo,
+    /// The directory's row.
+    pub heading: Heading,
+    /// Where its log ends.
+    pub head: Head,
+}
+
+/// A channel that was to be there, and is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Established {
+    /// The channel.
+    pub channel: ChannelNo,
+    /// It was made now, or when the key was first seen; else it was there before.
+    pub is_new: bool,
+}
+
+/// Makes a group or a broadcast, or finds the one that has its key, which stays as it is. Answered
+/// when every shard and every member's own log knows it.
+///
+/// # Errors
+/// [`crate::delivery::Refusal::NotFound`] where a person does not exist; faults of the draft and
+/// the key; [`crate::delivery::Refusal::Limit`].
+pub async fn establish(
+    from: Envelope,
+    draft: ChannelDraft,
+    more: ByBackend,
+    floors: &Floors,
+) -> Result<Established, Refusal> {
+    channels::make(Actor::Service, from, draft, more, floors).await.map(established)
+}
+
+/// Finds the direct channel of two people, or makes it.
+///
+/// # Errors
+/// As [`establish`]; [`crate::delivery::Refusal::Invalid`] where the two are one.
+pub async fn establish_direct(
+    from: Envelope,
+    people: [Uid; 2],
+    floors: &Floors,
+) -> Result<Established, Refusal> {
+    let [one, other] = &people;
+    let body =
+        BodyHash::of("open_direct_of", &[one.as_str().as_bytes(), other.as_str().as_bytes()]);
+    let key = key::check(Actor::Service, from.key, body, floors.clock.unix_ms())?;
+    let done = decide(key, from, floors, move |directory, command| {
+        match users_of(directory, &people)?[..] {
+            [one, other] => directory.open_direct(command, one, other),
+            _ => Err(DirectoryError::NoUser(UserNo::default())),
+        }
+    });
+    settled(from.route, done.await?, floors).await.map(established)
+}
+
+/// A channel by its number.
+///
+/// # Errors
+/// [`crate::delivery::Refusal::NotFound`]: there is none, or it is a person's own log;
+/// [`Refusal::Directory`], [`Refusal::Store`]: retry is safe.
+pub async fn channel(number: ChannelNo, floors: &Floors) -> Result<Channel, Refusal> {
+    let (directory, log) = (floors.directory.clone(), floors.log.clone());
+    floors
+        .behind_door(Deadline::NONE, move || {
+            let heading = directory.heading(number)?.ok_or(Refusal::not_found())?;
+            let head = log.heads(&[number])?.first().copied().ok_or(Refusal::not_found())?;
+            Ok(Channel { number, heading, head })
+        })
+        .await?
+}
+
+/// A channel that was found had nothing to change.
+fn established(done: Done) -> Established {
+    Established { channel: done.channel, is_new: done.seq != Default::default() }
+}
