@@ -8,6 +8,7 @@
 //! repository; they are no stable API.
 
 pub mod admin; //       floor 4: metrics, health (never binds)
+pub mod api; //         floor 4: what a backend asks by HTTP (never binds)
 pub mod connections; // floor 1: live pipes, channel logs, all writes
 pub mod delivery; //    floor 2: a channel at work
 pub mod model; //       floor 0: pure rules, time is an argument

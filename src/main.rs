@@ -28,6 +28,9 @@ fn run(cli: Cli) -> Result<ExitCode, Box<dyn std::error::Error>> {
         Some(Command::Token(arguments)) => {
             println!("{}", server::token(&cli.config(environment)?, arguments)?);
         }
+        Some(Command::Key(command)) => {
+            print(&server::keys(&cli.config(environment)?, command)?)?;
+        }
         Some(Command::Config(ConfigCommand::Default)) => print(&server::annotated())?,
         Some(Command::Config(ConfigCommand::Show)) => {
             print(&server::effective(&cli.config(environment)?))?;

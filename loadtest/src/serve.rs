@@ -38,8 +38,17 @@ pub struct ServeOptions {
 pub fn serve(options: &ServeOptions) -> Result<(), Box<dyn std::error::Error>> {
     let data = options.data.display().to_string();
     // A configuration by command line, as anybody's is, so that defaults are those of the product.
-    let mut arguments =
-        vec!["damso", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--data", &data];
+    let mut arguments = vec![
+        "damso",
+        "--listen",
+        "127.0.0.1:0",
+        "--admin",
+        "127.0.0.1:0",
+        "--api",
+        "127.0.0.1:0",
+        "--data",
+        &data,
+    ];
     // What a product may do is measured, not what its people are allowed.
     arguments.extend(UNBOUND);
     let config = Cli::try_parse_from(arguments)?.config(std::env::vars_os())?;

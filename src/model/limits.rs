@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use super::rate::{Rate, Rates};
 
+pub use super::api_limits::*;
+
 // --- what a message may carry ---
 
 /// Longest text of a message, bytes of UTF-8.

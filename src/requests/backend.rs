@@ -11,8 +11,9 @@ use super::refusal::Refusal;
 use crate::model::body::BodyHash;
 use crate::model::deadline::Deadline;
 use crate::model::draft::ChannelDraft;
+use crate::model::naming::{ChannelKey, CustomMap};
 use crate::model::rights::Actor;
-use crate::store::directory::{DirectoryError, Done, Heading};
+use crate::store::directory::{DirectoryError, Done, Heading, User};
 use crate::store::log::Head;
 
 /// A channel as nobody in particular sees it.
@@ -24,6 +25,15 @@ pub struct Channel {
     pub heading: Heading,
     /// Where its log ends.
     pub head: Head,
+}
+
+/// What a backend calls a channel.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ChannelName {
+    /// Its own key.
+    Key(ChannelKey),
+    /// The number that the server gave it.
+    Number(ChannelNo),
 }
 
 /// A channel that was to be there, and is.
@@ -72,20 +82,58 @@ pub async fn establish_direct(
     settled(from.route, done.await?, floors).await.map(established)
 }
 
-/// A channel by its number.
+/// A channel.
 ///
 /// # Errors
 /// [`crate::delivery::Refusal::NotFound`]: there is none, or it is a person's own log;
 /// [`Refusal::Directory`], [`Refusal::Store`]: retry is safe.
-pub async fn channel(number: ChannelNo, floors: &Floors) -> Result<Channel, Refusal> {
+pub async fn channel(name: ChannelName, floors: &Floors) -> Result<Channel, Refusal> {
     let (directory, log) = (floors.directory.clone(), floors.log.clone());
     floors
         .behind_door(Deadline::NONE, move || {
+            let number = match name {
+                ChannelName::Number(number) => number,
+                ChannelName::Key(key) => {
+                    directory.channel_by_key(&key)?.ok_or(Refusal::not_found())?
+                }
+            };
             let heading = directory.heading(number)?.ok_or(Refusal::not_found())?;
             let head = log.heads(&[number])?.first().copied().ok_or(Refusal::not_found())?;
             Ok(Channel { number, heading, head })
         })
         .await?
+}
+
+/// Makes a person if there is none of this name yet, and notes on them what is to be noted, if
+/// anything is said about it.
+///
+/// # Errors
+/// [`Refusal::Directory`]: doing it again is safe.
+pub async fn make_person(
+    uid: Uid,
+    custom: Option<CustomMap>,
+    floors: &Floors,
+) -> Result<User, Refusal> {
+    let (directory, now_ms) = (floors.directory.clone(), floors.clock.unix_ms());
+    floors
+        .behind_door(Deadline::NONE, move || {
+            let user = directory.find_or_make_user(&uid, now_ms)?;
+            let Some(custom) = custom.filter(|custom| *custom != user.custom) else {
+                return Ok(user);
+            };
+            Ok(directory.note_on_user(user.number, &custom)?.ok_or(Refusal::not_found())?)
+        })
+        .await?
+}
+
+/// A person.
+///
+/// # Errors
+/// [`crate::delivery::Refusal::NotFound`]; [`Refusal::Directory`]: retry is safe.
+pub async fn person(uid: Uid, floors: &Floors) -> Result<User, Refusal> {
+    let directory = floors.directory.clone();
+    let found = floors.behind_door(Deadline::NONE, move || directory.users_by_uid(&[uid]));
+    found.await??.pop().ok_or(Refusal::not_found())
 }
 
 /// A channel that was found had nothing to change.

@@ -27,7 +27,9 @@ mod told; //     what whoever asked is told of a refusal
 #[cfg(test)]
 mod tests;
 
-pub use backend::{Channel, Established, channel, establish, establish_direct};
+pub use backend::{
+    Channel, ChannelName, Established, channel, establish, establish_direct, make_person, person,
+};
 pub use budgets::{Budgets, Purse, Unpaid};
 pub use channels::ByBackend;
 pub use envelope::Envelope;

@@ -16,7 +16,9 @@ use super::key_server::KeyServer;
 use super::reload::Reload;
 use super::running::Server;
 use super::shards::{self, Seed};
+use super::web::{self, OwnTokens};
 use crate::admin::{self, Health};
+use crate::api::{self, Errands};
 use crate::connections;
 use crate::delivery::{self, Groups, Mailboxes, Tools};
 use crate::model::limits::{self, Limits};
@@ -29,11 +31,11 @@ use crate::runtime::shutdown::{Phase, Shutdown, Watch};
 use crate::runtime::snowflake::{Machine, Snowflake};
 use crate::session;
 use crate::session::token::Verifier;
-use crate::store::directory::{self, Directory, DirectoryError, Sqlite};
+use crate::store::directory::{self, Directory, DirectoryError, ServiceKeys, Sqlite};
 use crate::store::fjall::{self, FjallLog};
 use crate::store::forgetful::{self, ForgetfulLog};
 use crate::store::log::{ChannelLog, StoreError};
-use crate::transport::{self, BindError, Handovers, Proxies};
+use crate::transport::{self, BindError, Handovers, Proxies, Web};
 
 /// Why a server does not start, and what to do about it.
 #[derive(thiserror::Error, Debug)]
@@ -61,14 +63,16 @@ struct Rooms {
     random: Arc<dyn Random>,
     log: Arc<dyn ChannelLog>,
     directory: Arc<dyn Directory>,
+    service_keys: Arc<dyn ServiceKeys>,
     door: Door,
     mailboxes: Mailboxes,
     handovers: Handovers,
+    errands: Errands,
     shards: Shards,
 }
 
 impl Server {
-    /// Checks the configuration whole, opens the stores, binds both ports, and serves.
+    /// Checks the configuration whole, opens the stores, binds all ports, and serves.
     ///
     /// # Errors
     /// [`StartError`]: nothing serves then.
@@ -79,6 +83,8 @@ impl Server {
         fs::create_dir_all(&config.data)
             .map_err(|error| wrong(config::no_data(&config, &error)))?;
         let mut identity = Identity::open(&config)?;
+        let renewal = identity.take_renewal();
+        let identity = Arc::new(identity);
         let rooms = open(&config)?;
         let key_server = match (&config.token_jwks, identity.fetched()) {
             (Some(url), Some(fetched)) => {
@@ -99,6 +105,9 @@ impl Server {
         let page = TcpListener::bind(config.admin)
             .map_err(|error| wrong(config::not_admin(&config, &error)))?;
         let admin = page.local_addr().unwrap_or(config.admin);
+        let web = TcpListener::bind(config.api)
+            .map_err(|error| wrong(config::not_api(&config, &error)))?;
+        let api = web.local_addr().unwrap_or(config.api);
         let shutdown = Shutdown::new();
         let (drained, all_drained) = std::sync::mpsc::channel();
         let live = Arc::new(AtomicUsize::new(0));
@@ -109,6 +118,7 @@ impl Server {
                 me,
                 mailboxes: rooms.mailboxes.clone(),
                 handovers: rooms.handovers.clone(),
+                errands: rooms.errands.clone(),
                 tools,
                 random: rooms.random.clone(),
                 connections: connection_options(&config),
@@ -124,17 +134,27 @@ impl Server {
             };
             threads.push(shards::spawn(seed).map_err(StartError::Thread)?);
         }
-        drop(drained);
+        let tokens = OwnTokens { identity: identity.clone(), address };
+        let parts = api_parts(&rooms, &config, Arc::new(tokens), live);
+        let web = Web {
+            listener: web,
+            tls: identity.tls(),
+            handshake_time: config.limits.handshake_time,
+            drain_time: config.limits.shutdown_time / limits::DRAIN_COMMIT_SHARE,
+        };
+        let web = web::spawn(web, parts, shutdown.watch(), drained);
+        let web = web.map_err(StartError::Thread)?;
         delivery::take_up(&*rooms.directory, &rooms.mailboxes)?;
         let health = Arc::new(Ready { log: rooms.log.clone(), shutdown: shutdown.watch() });
         let revoker = revoker(&rooms);
         let page = serve_page(page, metrics, (health, revoker.clone()), shutdown.watch())
             .map_err(StartError::Thread)?;
-        let reload = Reload::spawn(identity.take_renewal()).map_err(StartError::Thread)?;
+        let reload = Reload::spawn(renewal).map_err(StartError::Thread)?;
         Ok(Self {
             config,
             address,
             admin,
+            api,
             identity,
             reload,
             log: rooms.log,
@@ -143,6 +163,7 @@ impl Server {
             shutdown,
             shards: threads,
             page: Some(page),
+            web: Some(web),
             all_drained,
         })
     }
@@ -170,16 +191,19 @@ fn open(config: &Config) -> Result<Rooms, StartError> {
     let log = with_memory(FjallLog::open(&options, sink, clock.clone())?);
     let path = config.data.join("directory.sqlite");
     let directory = Sqlite::open(&path, directory_options(config), random.clone())?;
+    let directory = Arc::new(directory);
     let door = Door::new("door", limits::DOOR_THREADS, limits::DOOR_WAITING_MAX)
         .map_err(StartError::Thread)?;
     Ok(Rooms {
         clock,
         random,
         log,
-        directory: Arc::new(directory),
+        directory: directory.clone(),
+        service_keys: directory,
         door,
         mailboxes,
         handovers: Handovers::new(shards),
+        errands: Errands::new(shards),
         shards,
     })
 }
@@ -206,6 +230,25 @@ fn tools(rooms: &Rooms, me: crate::runtime::route::ShardNo, config: &Config) -> 
         directory: rooms.directory.clone(),
         door: rooms.door.clone(),
         limits: config.limits,
+    }
+}
+
+fn api_parts(
+    rooms: &Rooms,
+    config: &Config,
+    tokens: Arc<OwnTokens>,
+    connections: Arc<AtomicUsize>,
+) -> api::Parts {
+    api::Parts {
+        errands: rooms.errands.clone(),
+        keys: rooms.service_keys.clone(),
+        door: rooms.door.clone(),
+        clock: rooms.clock.clone(),
+        random: rooms.random.clone(),
+        tokens,
+        limits: config.limits,
+        connections,
+        version: env!("CARGO_PKG_VERSION"),
     }
 }
 

@@ -16,15 +16,19 @@ const GOOD_FOR: Duration = Duration::from_secs(30 * 24 * 3_600);
 pub(super) struct Facts<'a> {
     pub(super) address: SocketAddr,
     pub(super) admin: SocketAddr,
+    pub(super) api: SocketAddr,
     pub(super) data: &'a Path,
     pub(super) identity: &'a Identity,
 }
 
 /// What stands on the terminal once the server serves.
 pub(super) fn greeting(facts: &Facts<'_>) -> String {
-    let Facts { address, admin, data, identity } = facts;
+    let Facts { address, admin, api, data, identity } = facts;
     let version = env!("CARGO_PKG_VERSION");
     let mut text = format!("damso {version}\nlistening on {address}\nadmin page http://{admin}\n");
+    text.push_str(&format!(
+        "API for backends https://{api}, with a key: damso key create --name NAME --scope all\n"
+    ));
     text.push_str(&format!("data in {}\n", data.display()));
     let strings: Vec<_> = PEOPLE
         .iter()

@@ -127,11 +127,21 @@ impl Identity {
         uid: &str,
         good_for: Duration,
     ) -> Option<String> {
-        let uid = Uid::parse(uid)?;
-        let token = self.issuer.as_ref()?.issue(&uid, good_for, RealClock::new().unix_ms());
+        let token = self.token(&Uid::parse(uid)?, good_for)?;
+        self.string_with(address, &token)
+    }
+
+    /// A token for `uid`. `None`: tokens are issued elsewhere.
+    pub(super) fn token(&self, uid: &Uid, good_for: Duration) -> Option<String> {
+        let token = self.issuer.as_ref()?.issue(uid, good_for, RealClock::new().unix_ms());
+        Some(token.as_str().to_owned())
+    }
+
+    /// A connection string with this token.
+    pub(super) fn string_with(&self, address: SocketAddr, token: &str) -> Option<String> {
         let mut string = ConnectionString::new(&self.host(address), address.port()).ok()?;
         string.pin = self.tls.pin().parse().ok();
-        string.token = Some(Token::new(token.as_str()).ok()?);
+        string.token = Some(Token::new(token).ok()?);
         Some(string.reveal())
     }
 

@@ -8,17 +8,20 @@ mod doctor; //  what this machine is, and what to expect of it
 mod greeting; // what a newcomer reads after the start
 mod identity; //  who issues tokens, and the server's certificate
 mod key_server; // fetches keys of issuers
+mod keys; //    keys of backends
 mod operate; // what an operator has a running server do
 mod reload; //  the certificate follows its files
 mod running; // a server that serves, and how it ends
 mod shards; //  one thread per shard
+mod web; //     the API's thread
 
 pub use build::StartError;
 pub use config::{
-    Cli, Command, Config, ConfigCommand, DoctorArgs, Flags, Mistake, Mistakes, Origin, Origins,
-    RevokeArgs, TokenArgs, Told, annotated, check, effective,
+    Cli, Command, Config, ConfigCommand, DoctorArgs, Flags, KeyCommand, Mistake, Mistakes, Origin,
+    Origins, RevokeArgs, TokenArgs, Told, annotated, check, effective,
 };
 pub use doctor::{DoctorError, doctor};
 pub use greeting::token;
+pub use keys::{KeysError, keys};
 pub use operate::{OperateError, revoke};
 pub use running::{Asked, Server, Signals, log_to_stderr};

@@ -23,7 +23,8 @@ pub struct Server {
     pub(super) config: Config,
     pub(super) address: SocketAddr,
     pub(super) admin: SocketAddr,
-    pub(super) identity: Identity,
+    pub(super) api: SocketAddr,
+    pub(super) identity: Arc<Identity>,
     pub(super) reload: Reload,
     pub(super) log: Arc<dyn ChannelLog>,
     pub(super) revoker: Revoker,
@@ -32,6 +33,7 @@ pub struct Server {
     pub(super) shutdown: Shutdown,
     pub(super) shards: Vec<JoinHandle<()>>,
     pub(super) page: Option<JoinHandle<()>>,
+    pub(super) web: Option<JoinHandle<()>>,
     pub(super) all_drained: Receiver<()>,
 }
 
@@ -44,6 +46,11 @@ impl Server {
     /// Where the admin page is.
     pub fn admin_address(&self) -> SocketAddr {
         self.admin
+    }
+
+    /// Where backends ask.
+    pub fn api_address(&self) -> SocketAddr {
+        self.api
     }
 
     /// The data directory.
@@ -67,6 +74,7 @@ impl Server {
         greeting::greeting(&Facts {
             address: self.address,
             admin: self.admin,
+            api: self.api,
             data: &self.config.data,
             identity: &self.identity,
         })
@@ -91,10 +99,10 @@ impl Server {
             }
         }
         self.log.close();
-        if let Some(page) = self.page.take()
-            && page.join().is_err()
-        {
-            tracing::error!("the admin page ended by a panic");
+        for (thread, what) in [(self.page.take(), "the admin page"), (self.web.take(), "the API")] {
+            if thread.is_some_and(|thread| thread.join().is_err()) {
+                tracing::error!("{what} ended by a panic");
+            }
         }
     }
 }

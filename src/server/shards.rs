@@ -7,6 +7,7 @@ use std::sync::mpsc::Sender;
 use std::thread::JoinHandle;
 use std::{io, thread};
 
+use crate::api::{self, Errands};
 use crate::connections::{self, Connections};
 use crate::delivery::{Mailboxes, Parts, Tools};
 use crate::runtime::random::Random;
@@ -20,6 +21,7 @@ pub(super) struct Seed {
     pub(super) me: ShardNo,
     pub(super) mailboxes: Mailboxes,
     pub(super) handovers: Handovers,
+    pub(super) errands: Errands,
     pub(super) tools: Tools,
     pub(super) random: Arc<dyn Random>,
     pub(super) connections: connections::Options,
@@ -65,6 +67,8 @@ async fn serve(seed: Seed) -> io::Result<()> {
     let shard = session::make(parts, seed.random, seed.options);
     let (tls, door, scratch) = (seed.tls, seed.door, Default::default());
     let entrance = Entrance { shard: shard.clone(), handovers, tls, door, scratch };
+    // For as long as it turns: what the API has taken in is still answered.
+    let errands = tokio::task::spawn_local(api::receive(shard.clone(), me, seed.errands));
     let turning = tokio::task::spawn_local(shard.clone().run());
     let receiving = tokio::task::spawn_local(transport::receive(shard.clone(), arrivals));
     let accepting = transport::accept(entrance, listener, live, live_max, seed.proxies);
@@ -77,6 +81,7 @@ async fn serve(seed: Seed) -> io::Result<()> {
     session::drain(&shard).await;
     drop(seed.drained);
     shutdown.reached(Phase::Stopped).await;
+    errands.abort();
     turning.abort();
     Ok(())
 }

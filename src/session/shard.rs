@@ -71,6 +71,13 @@ pub struct Shard {
     metrics: Metrics,
 }
 
+/// For whoever asks without a session.
+impl AsRef<Floors> for Shard {
+    fn as_ref(&self) -> &Floors {
+        &self.floors
+    }
+}
+
 impl Shard {
     /// A shard without sessions. See [`super::make`].
     pub(super) fn new(

@@ -196,6 +196,7 @@ fn a_good_file_is_fine_and_the_printed_one_is_good() {
     let printed = printed
         .replace("127.0.0.1:7443", "127.0.0.1:0")
         .replace("127.0.0.1:9464", "127.0.0.1:0")
+        .replace("127.0.0.1:7480", "127.0.0.1:0")
         .replace("# cert = \"cert.pem\"", "cert = \"a.pem\"")
         .replace("# key = \"key.pem\"", "key = \"a-key.pem\"")
         .replace("token_keys = []", "token_keys = [\"issuer.pem\"]")
@@ -216,7 +217,8 @@ fn a_port_that_a_running_server_has_is_not_asked_for_on_demand() {
     let holder = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let taken = holder.local_addr().expect("its address").to_string();
     let place = Place::new();
-    let check = ["config", "check", "--listen", &taken, "--admin", "127.0.0.1:0"];
+    let check =
+        ["config", "check", "--listen", &taken, "--admin", "127.0.0.1:0", "--api", "127.0.0.1:0"];
     let asked = place.run(&check);
     assert_eq!(asked.status.code(), Some(1));
     let told = stderr(&asked);

@@ -52,7 +52,10 @@ impl Installation {
         let log = File::options().create(true).append(true).open(&self.log).expect("a log");
         let mut command = Command::new(env!("CARGO_BIN_EXE_damso"));
         let listen = format!("127.0.0.1:{}", self.port);
-        command.args(UNBOUND).args(["--admin", "127.0.0.1:0", "--listen", &listen, "--data"]);
+        command
+            .args(UNBOUND)
+            .args(["--admin", "127.0.0.1:0", "--api", "127.0.0.1:0"])
+            .args(["--listen", &listen, "--data"]);
         command.arg(&self.data).env("DAMSO_LOG", "warn").envs(self.environment.iter().copied());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
         let mut child = command.spawn().expect("the server's binary runs");

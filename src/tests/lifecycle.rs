@@ -47,11 +47,13 @@ fn failure(directory: &TempDir, arguments: &[&str]) -> String {
 fn a_taken_port_is_named_with_the_setting_that_changes_it() {
     let holder = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let taken = holder.local_addr().expect("its address").to_string();
-    for (setting, other, variable) in
-        [("--listen", "--admin", "DAMSO_LISTEN"), ("--admin", "--listen", "DAMSO_ADMIN")]
-    {
+    let settings =
+        [("--listen", "DAMSO_LISTEN"), ("--admin", "DAMSO_ADMIN"), ("--api", "DAMSO_API")];
+    for (setting, variable) in settings {
         let directory = TempDir::new().expect("a temporary directory");
-        let told = failure(&directory, &[setting, &taken, other, "127.0.0.1:0"]);
+        let arguments = settings
+            .map(|(other, _)| [other, if other == setting { &*taken } else { "127.0.0.1:0" }]);
+        let told = failure(&directory, arguments.as_flattened());
         for word in [&*taken, setting, variable] {
             assert!(told.contains(word), "{setting}: {word} is not in {told}");
         }
@@ -64,7 +66,7 @@ fn a_second_server_on_the_same_directory_is_refused_and_harms_nobody() {
     let (mut alice, _) = Raw::log_in(&server.string("alice"), "a", Default::default());
     let channel = group(&mut alice, &[]);
     let second = binary(&server.data())
-        .args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
+        .args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--api", "127.0.0.1:0"])
         .output()
         .expect("the binary runs");
     assert!(!second.status.success());

@@ -32,7 +32,7 @@ impl Process {
     pub(crate) fn start_on(directory: TempDir, logs: &str, arguments: &[&str]) -> Self {
         let log = File::options().create(true).append(true).open(directory.path().join("log"));
         let mut child = binary(&directory.path().join("data"))
-            .args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
+            .args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--api", "127.0.0.1:0"])
             .args(arguments)
             .env("DAMSO_LOG", logs)
             .stdout(Stdio::piped())

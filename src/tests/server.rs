@@ -83,7 +83,16 @@ impl Drop for Local {
 
 fn config(directory: &Path, arguments: &[&str]) -> Config {
     let data = directory.join("data");
-    let own = ["damso", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--data"];
+    let own = [
+        "damso",
+        "--listen",
+        "127.0.0.1:0",
+        "--admin",
+        "127.0.0.1:0",
+        "--api",
+        "127.0.0.1:0",
+        "--data",
+    ];
     let own = own.into_iter().map(std::ffi::OsString::from).chain([data.into_os_string()]);
     let more = arguments.iter().map(std::ffi::OsString::from);
     let cli = Cli::try_parse_from(own.chain(more)).expect("good arguments");

@@ -21,6 +21,7 @@ mod pump; //       the reading task of a session
 mod renewal; //    a certificate that follows its files
 mod tls; //        one configuration for all shards, whose certificate can be replaced
 mod validity; //   from when to when a certificate is good
+mod web; //        the API's listener, beside all that
 
 pub use handover::{Handover, Handovers, receive};
 pub use listener::{BindError, accept, bind, probe};
@@ -29,3 +30,4 @@ pub use proxy::Proxies;
 pub use renewal::{Outcome, Renewal};
 pub use tls::{ALPN, Tls};
 pub use validity::{Standing, Validity};
+pub use web::{Web, serve_web};

@@ -52,6 +52,9 @@ pub enum Command {
     Token(TokenArgs),
     /// Make a person's tokens so far, or one device of theirs, count no more at a running server.
     Revoke(RevokeArgs),
+    /// Make, list or revoke keys of backends for the HTTP API. Works whether a server runs or not.
+    #[command(subcommand)]
+    Key(KeyCommand),
     /// Print, check or explain the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -79,6 +82,27 @@ pub struct RevokeArgs {
     /// Only this device: the name that the app chose for its installation.
     #[arg(long)]
     pub device: Option<String>,
+}
+
+/// What is done with keys of backends.
+#[derive(Subcommand, Clone, Debug)]
+pub enum KeyCommand {
+    /// Make a key and print it: it is shown this once.
+    Create {
+        /// What you call it: the backend that will use it.
+        #[arg(long)]
+        name: String,
+        /// What it is good for: users, channels, messages, read, stats, or all. May be repeated.
+        #[arg(long, required = true, num_args = 1.., value_delimiter = ',')]
+        scope: Vec<String>,
+    },
+    /// List keys: id, state, scopes, name.
+    List,
+    /// Revoke a key; what is asked with it from now on is refused.
+    Revoke {
+        /// Its id.
+        id: u64,
+    },
 }
 
 /// Options of `damso doctor`.

@@ -10,7 +10,7 @@ use rustix::fs::Access;
 use super::mistake::Mistake;
 use super::origin::Path;
 use super::settings::Config;
-use super::table::{ADMIN, CERT, CHAT, DATA, KEY, TOKEN_KEYS, elsewhere};
+use super::table::{ADMIN, API, CERT, CHAT, DATA, KEY, TOKEN_KEYS, elsewhere};
 use crate::runtime::clock::{Clock as _, RealClock};
 use crate::session::token::VerifyingKey;
 use crate::transport::{self, Standing, certificate, certificate::CertificateError};
@@ -111,7 +111,7 @@ fn data(config: &Config) -> Result<String, Vec<Mistake>> {
 }
 
 fn free(config: &Config) -> Result<String, Vec<Mistake>> {
-    let wrong: Vec<_> = [(CHAT, config.chat), (ADMIN, config.admin)]
+    let wrong: Vec<_> = [(CHAT, config.chat), (ADMIN, config.admin), (API, config.api)]
         .into_iter()
         .filter_map(|(path, address)| {
             let error = transport::probe(address).err()?;
@@ -119,7 +119,7 @@ fn free(config: &Config) -> Result<String, Vec<Mistake>> {
         })
         .collect();
     if wrong.is_empty() {
-        Ok(format!("{} and {} are free", config.chat, config.admin))
+        Ok(format!("{}, {} and {} are free", config.chat, config.admin, config.api))
     } else {
         Err(wrong)
     }
@@ -137,6 +137,11 @@ pub(in crate::server) fn not_chat(
 /// The admin port is not free any more.
 pub(in crate::server) fn not_admin(config: &Config, error: &io::Error) -> Mistake {
     not_served(config, ADMIN, config.admin, error)
+}
+
+/// The API's port is not free any more.
+pub(in crate::server) fn not_api(config: &Config, error: &io::Error) -> Mistake {
+    not_served(config, API, config.api, error)
 }
 
 /// Why an address of ours cannot be listened on, and what to do.

@@ -1,10 +1,12 @@
 //! What must hold between two values.
 
+use std::net::SocketAddr;
+
 use super::mistake::Mistake;
 use super::origin::{Origin, Path};
 use super::settings::Config;
 use super::table::{
-    self, ADMIN, CERT, CHAT, KEY, NAMES, TOKEN_AUDIENCE, TOKEN_ISSUER, TOKEN_JWKS, TOKEN_KEYS,
+    self, ADMIN, API, CERT, CHAT, KEY, NAMES, TOKEN_AUDIENCE, TOKEN_ISSUER, TOKEN_JWKS, TOKEN_KEYS,
 };
 use crate::model::limits::Relation;
 use crate::transport::certificate;
@@ -19,9 +21,15 @@ pub(super) fn check(config: &Config, sound: impl Fn(Path) -> bool) -> Vec<Mistak
         let advice = format!("give {missing}, too, or neither for a development certificate");
         broken.push(Broken { of: [there, missing], must: "is no use without", advice });
     }
-    if meet(config) {
-        let advice = "give them different ports".to_owned();
-        broken.push(Broken { of: [ADMIN, CHAT], must: "is the same address as", advice });
+    for ((path, address), (other, taken)) in [
+        ((ADMIN, config.admin), (CHAT, config.chat)),
+        ((API, config.api), (CHAT, config.chat)),
+        ((API, config.api), (ADMIN, config.admin)),
+    ] {
+        if meet(address, taken) {
+            let advice = "give them different ports".to_owned();
+            broken.push(Broken { of: [path, other], must: "is the same address as", advice });
+        }
     }
     // What did not get into its place may have named one.
     if !config.is_issued_elsewhere() && sound(TOKEN_JWKS) {
@@ -111,10 +119,9 @@ impl Broken {
 }
 
 /// Whether one listener would take the other's port.
-fn meet(config: &Config) -> bool {
-    let (chat, admin) = (config.chat, config.admin);
-    let all = chat.ip().is_unspecified() || admin.ip().is_unspecified();
-    chat.port() == admin.port() && chat.port() != 0 && (chat.ip() == admin.ip() || all)
+fn meet(one: SocketAddr, other: SocketAddr) -> bool {
+    let all = one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() == other.port() && one.port() != 0 && (one.ip() == other.ip() || all)
 }
 
 /// What is wrong with a value for a reason beyond its form.

@@ -21,6 +21,8 @@ pub struct Config {
     pub chat: SocketAddr,
     /// The admin page, plain HTTP.
     pub admin: SocketAddr,
+    /// Where backends ask, HTTPS.
+    pub api: SocketAddr,
     /// Certificate chain (PEM). `None`: a development CA of the server's own.
     pub cert: Option<PathBuf>,
     /// Private key of the certificate (PEM).
@@ -57,6 +59,7 @@ impl Default for Config {
         Self {
             chat: SocketAddr::from(([127, 0, 0, 1], 7443)),
             admin: SocketAddr::from(([127, 0, 0, 1], 9464)),
+            api: SocketAddr::from(([127, 0, 0, 1], 7480)),
             cert: None,
             key: None,
             names: Vec::new(),

@@ -32,6 +32,7 @@ pub(super) struct Setting {
 
 pub(super) const CHAT: Path = "listen.chat";
 pub(super) const ADMIN: Path = "listen.admin";
+pub(super) const API: Path = "listen.api";
 pub(super) const CERT: Path = "tls.cert";
 pub(super) const KEY: Path = "tls.key";
 pub(super) const NAMES: Path = "tls.names";
@@ -71,7 +72,7 @@ const fn setting(
 }
 
 /// Every setting.
-pub(super) static SETTINGS: [Setting; 36] = [
+pub(super) static SETTINGS: [Setting; 37] = [
     setting(
         CHAT,
         Some("listen"),
@@ -85,6 +86,13 @@ pub(super) static SETTINGS: [Setting; 36] = [
         "DAMSO_ADMIN",
         Place::Address(|c| &mut c.admin),
         "The admin page: metrics and health, plain HTTP without a password. On loopback only.",
+    ),
+    setting(
+        API,
+        Some("api"),
+        "DAMSO_API",
+        Place::Address(|c| &mut c.api),
+        "The HTTP API for backends (TLS), each with a key of its own (`damso key create`).",
     ),
     setting(
         "listen.trusted_proxies",
@@ -401,7 +409,7 @@ mod tests {
         let flags: Vec<_> = SETTINGS.iter().filter_map(|setting| setting.flag).collect();
         assert_eq!((paths.len(), variables.len()), (SETTINGS.len(), SETTINGS.len()));
         assert_eq!(flags.iter().collect::<BTreeSet<_>>().len(), flags.len());
-        for path in [CHAT, ADMIN, CERT, KEY, NAMES, DATA, TOKEN_KEYS, TOKEN_JWKS] {
+        for path in [CHAT, ADMIN, API, CERT, KEY, NAMES, DATA, TOKEN_KEYS, TOKEN_JWKS] {
             assert!(find(path).is_some(), "{path}");
         }
     }

@@ -1,0 +1,176 @@
+//! Members: add, list, give a role, remove.
+
+use axum::http::StatusCode;
+use damso_proto::wire;
+use damso_proto::wire::client_frame::Kind as Asked;
+use serde::{Deserialize, Serialize};
+
+use super::ask::{Answer, Ask, channel_refused, envelope, refused};
+use super::people;
+use super::problem::Problem;
+use crate::model::rights::{Actor, Role};
+use crate::requests::{self, Refusal, Reply};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Add {
+    uids: Option<Vec<String>>,
+    role: Option<String>,
+    history: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct GiveRole {
+    role: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Member {
+    user: u64,
+    uid: String,
+    role: &'static str,
+}
+
+#[derive(Serialize)]
+struct Page {
+    members: Vec<Member>,
+    end: bool,
+}
+
+/// Where the channel stood when the change took effect; 0: nothing had to change.
+#[derive(Serialize)]
+struct Done {
+    seq: u64,
+}
+
+/// Which change of one member.
+#[derive(Clone, Copy)]
+enum Change {
+    Role(Role),
+    Remove,
+}
+
+pub(super) async fn add(ask: Ask) -> Result<Answer, Problem> {
+    let name = ask.channel()?;
+    let Add { uids, role, history } = ask.json()?;
+    let role = role.map(|role| role_of(&role)).transpose()?;
+    if role == Some(Role::Owner) {
+        let detail = "nobody comes in as owner: PUT .../members/{uid} gives that role";
+        return Err(Problem::invalid("role", detail));
+    }
+    let mut request = wire::AddMembers {
+        uids: uids.unwrap_or_default(),
+        role: role.map_or(0, |role| role.to_wire().into()),
+        history: history.unwrap_or(false),
+        ..Default::default()
+    };
+    // Checked before the request's name is taken; the channel is not known yet.
+    let max = ask.api.parts.limits.members_per_command;
+    crate::model::draft::MembersDraft::check(&request, max)?;
+    let inner = ask.known_by().await?;
+    let added = ask.in_channel(move |floors, route| {
+        Box::pin(async move {
+            let channel = requests::channel(name, floors).await.map_err(channel_refused)?;
+            request.channel = channel.number.get();
+            let from = envelope(route, Some(inner), floors);
+            let asked = Asked::AddMembers(request);
+            let reply = requests::handle(Actor::Service, from, asked, floors).await;
+            // The channel is there, so it is somebody else who is not.
+            done(reply).map_err(|refusal| match Problem::from(&refusal) {
+                problem if problem.status == StatusCode::NOT_FOUND => Problem::nobody("uids"),
+                problem => problem,
+            })
+        })
+    });
+    Answer::of(&added.await?)
+}
+
+pub(super) async fn give_role(ask: Ask) -> Result<Answer, Problem> {
+    let GiveRole { role } = ask.json()?;
+    let role = role.ok_or_else(|| Problem::invalid("role", "role is missing"))?;
+    let role = role_of(&role)?;
+    change(ask, Change::Role(role)).await
+}
+
+pub(super) async fn remove(ask: Ask) -> Result<Answer, Problem> {
+    change(ask, Change::Remove).await
+}
+
+async fn change(ask: Ask, what: Change) -> Result<Answer, Problem> {
+    let (name, uid) = (ask.channel()?, ask.uid()?);
+    let inner = ask.known_by().await?;
+    let changed = ask.in_channel(move |floors, route| {
+        Box::pin(async move {
+            let channel = requests::channel(name, floors).await.map_err(channel_refused)?;
+            let channel = channel.number.get();
+            let user = requests::person(uid, floors).await.map_err(people::nobody)?.number.get();
+            let asked = match what {
+                Change::Role(role) => {
+                    let role = role.to_wire().into();
+                    Asked::SetRole(wire::SetRole { channel, user, role })
+                }
+                Change::Remove => Asked::RemoveMember(wire::RemoveMember { channel, user }),
+            };
+            let from = envelope(route, Some(inner), floors);
+            let reply = requests::handle(Actor::Service, from, asked, floors).await;
+            done(reply).map_err(|refusal| match Problem::from(&refusal) {
+                problem if problem.status == StatusCode::NOT_FOUND => {
+                    Problem::not_found("this person is not in this channel")
+                }
+                problem => problem,
+            })
+        })
+    });
+    Answer::of(&changed.await?)
+}
+
+pub(super) async fn list(ask: Ask) -> Result<Answer, Problem> {
+    let name = ask.channel()?;
+    let [after, limit] = ask.numbers(["after", "limit"])?;
+    let listed = ask.in_channel(move |floors, route| {
+        Box::pin(async move {
+            let channel = requests::channel(name, floors).await.map_err(channel_refused)?;
+            let request = wire::ListMembers {
+                channel: channel.number.get(),
+                after: after.unwrap_or_default(),
+                limit: limit.map_or(0, |limit| u32::try_from(limit).unwrap_or(u32::MAX)),
+            };
+            let from = envelope(route, None, floors);
+            let asked = Asked::ListMembers(request);
+            match requests::handle(Actor::Service, from, asked, floors).await {
+                Ok(Reply::MemberList(list)) => Ok(list),
+                Ok(_) => Err(refused(Refusal::Unknown)),
+                Err(refusal) => Err(channel_refused(refusal)),
+            }
+        })
+    });
+    let wire::MemberList { members, end } = listed.await?;
+    let members = members.into_iter().map(|member| Member {
+        role: Role::from_wire(member.role).map_or("unknown", name_of),
+        user: member.user,
+        uid: member.uid,
+    });
+    Answer::of(&Page { members: members.collect(), end })
+}
+
+fn done(reply: Result<Reply, Refusal>) -> Result<Done, Refusal> {
+    match reply? {
+        Reply::Done(wire::Done { seq }) => Ok(Done { seq }),
+        _ => Err(Refusal::Unknown),
+    }
+}
+
+fn role_of(name: &str) -> Result<Role, Problem> {
+    let found = Role::ALL.into_iter().find(|role| name_of(*role) == name);
+    found.ok_or_else(|| Problem::invalid("role", "role is owner, moderator, member or reader"))
+}
+
+const fn name_of(role: Role) -> &'static str {
+    match role {
+        Role::Owner => "owner",
+        Role::Moderator => "moderator",
+        Role::Member => "member",
+        Role::Reader => "reader",
+    }
+}
