@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::http::StatusCode;
+use damso_proto::id::Uid;
 use damso_proto::wire;
 use serde::{Deserialize, Serialize};
 
@@ -63,7 +64,7 @@ const fn name_of(kind: Kind) -> &'static str {
 
 /// What is to be made.
 enum New {
-    Direct(String, String),
+    Direct([Uid; 2]),
     Other(ChannelDraft, ByBackend),
 }
 
@@ -86,10 +87,7 @@ async fn make(ask: Ask, key: Option<ChannelKey>) -> Result<Answer, Problem> {
         Box::pin(async move {
             let from = envelope(route, Some(inner), floors);
             let made = match new {
-                New::Direct(one, other) => {
-                    let people = [uid("members", &one)?, uid("members", &other)?];
-                    requests::establish_direct(from, people, floors).await
-                }
+                New::Direct(people) => requests::establish_direct(from, people, floors).await,
                 New::Other(draft, more) => requests::establish(from, draft, more, floors).await,
             };
             let Established { channel, is_new } = made.map_err(nobody)?;
@@ -139,7 +137,7 @@ fn check(asked: Make, key: Option<ChannelKey>, members_max: usize) -> Result<New
         if one == other {
             return Err(Problem::invalid("members", "a direct channel needs another person"));
         }
-        return Ok(New::Direct(one, other));
+        return Ok(New::Direct([uid("members", &one)?, uid("members", &other)?]));
     }
     let name = name.ok_or(Invalid::Missing { field: "name" })?;
     let wire_kind = kind.to_wire().into();

@@ -9,9 +9,9 @@ use damso_proto::time::Moment;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::errand::{Errand, Errands, Task};
-use super::people::Tokens;
 use super::problem::Problem;
 use super::secret;
+use super::tokens::Tokens;
 use crate::model::limits::{self, Limits};
 use crate::model::scope::Scope;
 use crate::requests::Floors;
@@ -88,7 +88,7 @@ impl Api {
     async fn key_of(&self, headers: &HeaderMap) -> Result<ServiceKey, Problem> {
         let told = headers.get(header::AUTHORIZATION).ok_or_else(|| {
             Problem::no_key(
-                "a key is missing: `damso key create --name my-backend --scope all` prints one, \
+                "a key is missing: `damso key create my-backend --scope all` prints one, \
                  send it as `Authorization: Bearer dsk_...`",
             )
         })?;

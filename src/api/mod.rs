@@ -22,9 +22,10 @@ mod problem; //  why not
 mod routes; //   every path and method
 mod secret; //   keys of backends as text
 mod stats; //    how much there is to do
+mod tokens; //   what a device logs in with
 
 pub use entry::{Api, Parts};
 pub use errand::{Errands, receive};
-pub use people::{Issued, Tokens};
 pub use routes::router;
 pub use secret::{Secret, text_of};
+pub use tokens::{Issued, Tokens};

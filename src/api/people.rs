@@ -13,21 +13,6 @@ use crate::model::naming::CustomMap;
 use crate::requests;
 use crate::store::directory::User;
 
-/// Who issues tokens.
-pub trait Tokens: Send + Sync {
-    /// A token for `uid`. `None`: tokens are issued elsewhere.
-    fn issue(&self, uid: &Uid, good_for: Duration) -> Option<Issued>;
-}
-
-/// What a person's device logs in with.
-#[derive(Serialize)]
-pub struct Issued {
-    /// The token alone, for an app that knows the server.
-    pub token: String,
-    /// Address, pin and token in one.
-    pub connection_string: String,
-}
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Make {

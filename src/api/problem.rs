@@ -90,7 +90,7 @@ impl Problem {
 
     pub(super) fn no_scope(scope: Scope) -> Self {
         let detail = format!(
-            "this key lacks the scope \"{}\": make one that has it, `damso key create --scope {0}`",
+            "this key lacks the scope \"{}\": make one that has it, `damso key create NAME --scope {0}`",
             scope.name()
         );
         Self::new(StatusCode::FORBIDDEN, Code::NotAllowed, detail)

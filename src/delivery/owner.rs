@@ -451,7 +451,7 @@ pub fn refusal_of(error: &DirectoryError) -> Refusal {
         DirectoryError::KeyReused => Refusal::KeyReused,
         DirectoryError::Banned(_) => Refusal::Banned,
         DirectoryError::TooManyBans { .. } => Refusal::Limit("people kept out of a channel"),
-        DirectoryError::ChannelKeyTaken => Refusal::Limit("channels of one key"),
+        DirectoryError::ChannelKeyTaken => Refusal::Limit("another kind of channel has this key"),
         DirectoryError::WithOneself => Refusal::Limit("a direct channel needs another person"),
         DirectoryError::TooManyMembers { .. } => Refusal::Limit("members of a channel"),
         DirectoryError::TooManyChannels { .. } => Refusal::Limit("channels of a person"),

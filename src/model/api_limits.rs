@@ -5,6 +5,9 @@ use std::time::Duration;
 
 /// Connections at a time; more are closed at once.
 pub const API_CONNECTIONS_MAX: usize = 256;
+/// A connection is told to end after so long, and cut a request's time later: one that takes no
+/// answers does not keep its place.
+pub const API_CONNECTION_TIME_MAX: Duration = Duration::from_mins(10);
 /// Requests that are carried out at a time, on all connections; more are refused as overloaded.
 pub const API_REQUESTS_MAX: usize = 64;
 /// Longest body, bytes.

@@ -27,7 +27,7 @@ pub(super) fn greeting(facts: &Facts<'_>) -> String {
     let version = env!("CARGO_PKG_VERSION");
     let mut text = format!("damso {version}\nlistening on {address}\nadmin page http://{admin}\n");
     text.push_str(&format!(
-        "API for backends https://{api}, with a key: damso key create --name NAME --scope all\n"
+        "API for backends https://{api}, with a key: damso key create NAME --scope all\n"
     ));
     text.push_str(&format!("data in {}\n", data.display()));
     let strings: Vec<_> = PEOPLE

@@ -1,8 +1,10 @@
 //! Laws of the whole server, told by behaviour and by its source: real processes, real
 //! sockets, real TLS.
 
+mod api; //     what a backend asks by HTTP
 mod arrive; // who comes while their channels change
 mod away; //    who was away gets exactly what they missed, in one round trip
+mod backend; // a backend to ask by HTTP
 mod broadcast; // a few write, any number read
 mod certificates; // another certificate, without a restart
 mod config; //  mistakes in the configuration, and what its limits do

@@ -18,6 +18,7 @@ pub(crate) struct Process {
     output: BufReader<ChildStdout>,
     address: String,
     admin: String,
+    api: String,
     directory: TempDir,
 }
 
@@ -50,7 +51,9 @@ impl Process {
         };
         let address = line_behind("listening on ");
         let admin = line_behind("admin page http://");
-        Self { child, output, address, admin, directory }
+        let api = line_behind("API for backends https://");
+        let api = api.split(',').next().unwrap_or_default().to_owned();
+        Self { child, output, address, admin, api, directory }
     }
 
     /// Where clients connect.
@@ -61,6 +64,11 @@ impl Process {
     /// Where the admin page is.
     pub(crate) fn admin(&self) -> &str {
         &self.admin
+    }
+
+    /// Where backends ask.
+    pub(crate) fn api(&self) -> &str {
+        &self.api
     }
 
     /// The connection string of a person, as `damso token` prints it.

@@ -95,15 +95,24 @@ async fn converse(
     let service = TowerToHyperService::new(routes);
     let mut connection = std::pin::pin!(http.serve_connection(TokioIo::new(stream), service));
     let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = shutdown.reached(Phase::Draining) => {
+        ended = connection.as_mut() => Ok(ended),
+        () = over(&mut shutdown) => {
             // What is being answered still is; nothing more is read.
             connection.as_mut().graceful_shutdown();
-            connection.await
+            tokio::time::timeout(limits::API_REQUEST_TIME_MAX, connection).await
         }
     };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "a connection of the API broke");
+    match ended {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "a connection of the API broke"),
+        Err(_) => tracing::debug!("a connection of the API takes no answers"),
     }
     drop(place);
+}
+
+/// Waits until a connection that began now is to end.
+async fn over(shutdown: &mut Watch) {
+    let draining = shutdown.reached(Phase::Draining);
+    // Either way it is time.
+    drop(tokio::time::timeout(limits::API_CONNECTION_TIME_MAX, draining).await);
 }

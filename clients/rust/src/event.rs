@@ -44,7 +44,7 @@ pub struct Event {
     pub seq: Seq,
     /// Its id, with its time.
     pub id: MessageId,
-    /// Who caused it; 0 = the system.
+    /// Who caused it; 0 = the system, or the service that people's accounts belong to.
     pub sender: UserNo,
     /// The message that this one answers.
     pub reply_to: Option<Seq>,

@@ -335,7 +335,7 @@ pub struct Event {
     pub id: u64,
     #[prost(enumeration = "EventKind", tag = "4")]
     pub kind: i32,
-    /// The person who caused it; 0 = the system.
+    /// The person who caused it; 0 = the system, or the service that people's accounts belong to.
     #[prost(uint64, tag = "5")]
     pub sender: u64,
     /// Bits of EventFlag.

@@ -8,4 +8,5 @@ mod overload; // more than can be done
 mod rates; //    more than a channel takes
 mod repeats; //  commands with nothing to change
 mod replies; //  what a message may answer
+mod service; // messages of the service
 mod silence; //  changes of which no event tells

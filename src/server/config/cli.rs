@@ -90,7 +90,6 @@ pub enum KeyCommand {
     /// Make a key and print it: it is shown this once.
     Create {
         /// What you call it: the backend that will use it.
-        #[arg(long)]
         name: String,
         /// What it is good for: users, channels, messages, read, stats, or all. May be repeated.
         #[arg(long, required = true, num_args = 1.., value_delimiter = ',')]

@@ -2,7 +2,7 @@
 
 use damso_proto::id::{ChannelNo, Seq};
 
-use super::super::kit::{Short as _, joining};
+use super::super::kit::{Short as _, joining, new};
 use super::super::{Command, Directory as _, DirectoryError, Joining, NewChannel};
 use super::world::{NOW_MS, World, command, command_at, every_engine, p, seq, told};
 use crate::model::naming::{ChannelKey, CustomMap};
@@ -111,6 +111,16 @@ fn the_backend_decides_about_everybody_and_is_nobodys_owner() {
         let direct = directory.open_mine(&command(5, 1), p(2)).unwrap().channel;
         let added = directory.add_member(&service(6), direct, p(3), seq(2));
         assert!(matches!(added, Err(DirectoryError::Denied(Denied::Kind))));
+        // Whom it names as owner is one; whom a person names is not.
+        let custom = CustomMap::default();
+        let owned = NewChannel { owner: Some(p(2)), ..new(Kind::Group, "g", &custom) };
+        let of_two = directory.create_channel(&service(7), &owned, &[p(1), p(2)]).unwrap();
+        assert_eq!(world.roles(of_two.channel), [(1, Role::Member), (2, Role::Owner)]);
+        let of_one = directory.create_channel(&command(8, 1), &owned, &[p(2)]).unwrap();
+        assert_eq!(world.roles(of_one.channel), [(1, Role::Owner), (2, Role::Member)]);
+        let nobodys = NewChannel { owner: Some(p(77)), ..owned };
+        let missing = directory.create_channel(&service(9), &nobodys, &[]);
+        assert!(matches!(missing, Err(DirectoryError::NoUser(_))));
     });
 }
 
