@@ -141,8 +141,7 @@ fn check(asked: Make, key: Option<ChannelKey>, members_max: usize) -> Result<New
     }
     let name = name.ok_or(Invalid::Missing { field: "name" })?;
     let wire_kind = kind.to_wire().into();
-    let request =
-        wire::CreateChannel { kind: wire_kind, name, uids: members, ..Default::default() };
+    let request = wire::CreateChannel { kind: wire_kind, name, uids: members };
     let draft = ChannelDraft::check(&request, members_max).map_err(|invalid| {
         match invalid.field() {
             // What the wire calls `uids` are members here.

@@ -36,7 +36,6 @@ struct Body<'a> {
     retry_after_ms: u128,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
 const fn is_zero(ms: &u128) -> bool {
     *ms == 0
 }

@@ -121,7 +121,7 @@ pub async fn make_person(
             let Some(custom) = custom.filter(|custom| *custom != user.custom) else {
                 return Ok(user);
             };
-            Ok(directory.note_on_user(user.number, &custom)?.ok_or(Refusal::not_found())?)
+            directory.note_on_user(user.number, &custom)?.ok_or(Refusal::not_found())
         })
         .await?
 }

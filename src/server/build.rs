@@ -135,15 +135,9 @@ impl Server {
             threads.push(shards::spawn(seed).map_err(StartError::Thread)?);
         }
         let tokens = OwnTokens { identity: identity.clone(), address };
-        let parts = api_parts(&rooms, &config, Arc::new(tokens), live);
-        let web = Web {
-            listener: web,
-            tls: identity.tls(),
-            handshake_time: config.limits.handshake_time,
-            drain_time: config.limits.shutdown_time / limits::DRAIN_COMMIT_SHARE,
-        };
-        let web = web::spawn(web, parts, shutdown.watch(), drained);
-        let web = web.map_err(StartError::Thread)?;
+        let parts = api_parts(&rooms, &config, tokens, live);
+        let web = web::spawn(web_of(web, &identity, &config), parts, shutdown.watch(), drained)
+            .map_err(StartError::Thread)?;
         delivery::take_up(&*rooms.directory, &rooms.mailboxes)?;
         let health = Arc::new(Ready { log: rooms.log.clone(), shutdown: shutdown.watch() });
         let revoker = revoker(&rooms);
@@ -236,7 +230,7 @@ fn tools(rooms: &Rooms, me: crate::runtime::route::ShardNo, config: &Config) -> 
 fn api_parts(
     rooms: &Rooms,
     config: &Config,
-    tokens: Arc<OwnTokens>,
+    tokens: OwnTokens,
     connections: Arc<AtomicUsize>,
 ) -> api::Parts {
     api::Parts {
@@ -245,11 +239,17 @@ fn api_parts(
         door: rooms.door.clone(),
         clock: rooms.clock.clone(),
         random: rooms.random.clone(),
-        tokens,
+        tokens: Arc::new(tokens),
         limits: config.limits,
         connections,
         version: env!("CARGO_PKG_VERSION"),
     }
+}
+
+fn web_of(listener: TcpListener, identity: &Identity, config: &Config) -> Web {
+    let Limits { handshake_time, shutdown_time, .. } = config.limits;
+    let drain_time = shutdown_time / limits::DRAIN_COMMIT_SHARE;
+    Web { listener, tls: identity.tls(), handshake_time, drain_time }
 }
 
 fn connection_options(config: &Config) -> connections::Options {
