@@ -7,6 +7,7 @@ pub mod deadline; // until when a request is worth starting
 pub mod device; //  what an installation calls itself
 pub mod draft; //   what a person asks for, checked
 pub mod event; //   an event encoded once, for the wire and the disk
+mod host_limits; // those towards the machine
 pub mod limits; //  every limit of the server, with its unit
 pub mod naming; //  a backend's names for channels, and its notes
 pub mod rate; //    how often, in eight bytes

@@ -86,27 +86,13 @@ impl Server {
         let renewal = identity.take_renewal();
         let identity = Arc::new(identity);
         let rooms = open(&config)?;
-        let key_server = match (&config.token_jwks, identity.fetched()) {
-            (Some(url), Some(fetched)) => {
-                let clock = rooms.clock.clone();
-                let server = KeyServer::start(url.clone(), fetched.clone(), clock);
-                Some(server.map_err(StartError::Thread)?)
-            }
-            _ => None,
-        };
-        let listeners = transport::bind(config.chat, rooms.shards.count()).map_err(
-            // Free a moment ago, mostly.
-            |BindError { address, source }| wrong(config::not_chat(&config, address, &source)),
-        )?;
+        let key_server = key_server(&config, &identity, &rooms)?;
+        let Ports { chat: listeners, page, web } = Ports::bind(&config, rooms.shards)?;
         let address = match listeners.first().map(TcpListener::local_addr) {
             Some(Ok(address)) => address,
             _ => config.chat,
         };
-        let page = TcpListener::bind(config.admin)
-            .map_err(|error| wrong(config::not_admin(&config, &error)))?;
         let admin = page.local_addr().unwrap_or(config.admin);
-        let web = TcpListener::bind(config.api)
-            .map_err(|error| wrong(config::not_api(&config, &error)))?;
         let api = web.local_addr().unwrap_or(config.api);
         let shutdown = Shutdown::new();
         let (drained, all_drained) = std::sync::mpsc::channel();
@@ -161,6 +147,42 @@ impl Server {
             all_drained,
         })
     }
+}
+
+/// Everything that listens.
+struct Ports {
+    chat: Vec<TcpListener>,
+    page: TcpListener,
+    web: TcpListener,
+}
+
+impl Ports {
+    /// They were free a moment ago, mostly.
+    fn bind(config: &Config, shards: Shards) -> Result<Self, StartError> {
+        let chat = transport::bind(config.chat, shards.count());
+        let page = TcpListener::bind(config.admin);
+        let web = TcpListener::bind(config.api);
+        Ok(Self {
+            chat: chat.map_err(|BindError { address, source }| {
+                wrong(config::not_chat(config, address, &source))
+            })?,
+            page: page.map_err(|error| wrong(config::not_admin(config, &error)))?,
+            web: web.map_err(|error| wrong(config::not_api(config, &error)))?,
+        })
+    }
+}
+
+/// What fetches keys of issuers, if there is anything to fetch.
+fn key_server(
+    config: &Config,
+    identity: &Identity,
+    rooms: &Rooms,
+) -> Result<Option<KeyServer>, StartError> {
+    let (Some(url), Some(fetched)) = (&config.token_jwks, identity.fetched()) else {
+        return Ok(None);
+    };
+    let server = KeyServer::start(url.clone(), fetched.clone(), rooms.clock.clone());
+    server.map(Some).map_err(StartError::Thread)
 }
 
 fn wrong(mistake: Mistake) -> StartError {
