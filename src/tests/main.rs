@@ -30,6 +30,7 @@ mod process; // a server to test as a process of its own
 mod proxies; // whose connection it is that a proxy makes
 mod rates; //   who asks too often, and whom that does not concern
 mod raw; //     a client made of nothing but a TLS socket and frames
+mod readme; // the landing page in both its languages
 mod renewal; // tokens that end under a live connection, and go on
 mod resume; // one flight up, and everything that was missed comes down
 mod revoke; // who may read, while messages flow
