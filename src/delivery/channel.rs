@@ -141,7 +141,7 @@ impl Channel {
         let found =
             own.first().is_some_and(|row| self.settling.extend(row.id, &ids(&others), route));
         if !found {
-            let silent = own.iter().all(|row| row.owed.event().is_none());
+            let silent = own.iter().all(|row| row.owed.is_silent());
             let seq = if silent { self.head } else { self.head.next() };
             self.settling.begin(seq, [ids(&own), ids(&others)].concat(), route);
             for row in own.into_iter().rev() {
@@ -165,7 +165,7 @@ impl Channel {
         loop {
             match self.waiting.front() {
                 None => return Step::Wait,
-                Some(Work::Row { row, .. }) if row.owed.event().is_none() => {
+                Some(Work::Row { row, .. }) if row.owed.is_silent() => {
                     if let Some(step) = self.spread() {
                         return step;
                     }
@@ -420,7 +420,7 @@ impl Channel {
                 let bar = Bar { roster, keys, inflow, head: *head, now, now_ms };
                 Some(admit::event(submission, bar, told))
             }
-            Work::Row { row, .. } if row.owed.event().is_none() => None,
+            Work::Row { row, .. } if row.owed.is_silent() => None,
             Work::Row { row, .. } => Some(admit::row(row, keys)),
             Work::Change(_) | Work::Settle { .. } => None,
         }
@@ -485,7 +485,7 @@ impl Channel {
         let Self { waiting, keys, .. } = self;
         let asked = waiting.iter().map_while(|work| match work {
             Work::Event(submission) => Some(submission.key),
-            Work::Row { row, .. } if row.owed.event().is_none() => None,
+            Work::Row { row, .. } if row.owed.is_silent() => None,
             Work::Row { row, .. } => Some(row_key(row)),
             Work::Change(_) | Work::Settle { .. } => None,
         });

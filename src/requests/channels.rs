@@ -6,6 +6,7 @@ use damso_proto::wire;
 use super::envelope::Envelope;
 use super::floors::Floors;
 use super::key;
+use super::lists::{cut, page_of};
 use super::refusal::Refusal;
 use crate::delivery::{self, Work};
 use crate::model::body::BodyHash;
@@ -121,16 +122,12 @@ pub(super) async fn list(
     floors: &Floors,
 ) -> Result<wire::ChannelList, Refusal> {
     let user = person(actor)?;
-    let limit = usize::try_from(ask.limit).unwrap_or(usize::MAX);
-    let max = limits::CHANNELS_PER_PAGE_MAX;
-    let limit = if limit == 0 { max } else { limit.min(max) };
+    let limit = page_of(ask.limit, limits::CHANNELS_PER_PAGE_MAX);
     let (directory, log) = (floors.directory.clone(), floors.log.clone());
     let after = ChannelNo::new(ask.after);
     let (mut channels, end) = floors
         .behind_door(deadline, move || {
-            let mut rows = directory.memberships(user, after, limit + 1)?;
-            let end = rows.len() <= limit;
-            rows.truncate(limit);
+            let (rows, end) = cut(directory.memberships(user, after, limit + 1)?, limit);
             let numbers: Vec<_> = rows.iter().map(|row| row.channel).collect();
             let heads = log.heads(&numbers)?;
             let infos = rows.iter().zip(heads).map(|(row, head)| info(row, &head));

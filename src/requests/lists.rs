@@ -23,14 +23,13 @@ pub(super) async fn members(
 ) -> Result<wire::MemberList, Refusal> {
     let channel = ChannelNo::new(ask.channel);
     floors.reads(actor, channel, Op::ListMembers).await?;
-    let limit = page_of(ask.limit);
+    let limit = page_of(ask.limit, limits::MEMBERS_PER_PAGE_MAX);
     let (directory, after) = (floors.directory.clone(), UserNo::new(ask.after));
-    let mut found = floors
+    let found = floors
         .behind_door(deadline, move || directory.members(channel, after, limit + 1))
         .await??;
     floors.may(actor, channel, Op::ListMembers)?;
-    let end = found.len() <= limit;
-    found.truncate(limit);
+    let (found, end) = cut(found, limit);
     let members = found.into_iter().map(|(member, uid)| wire::Member {
         user: member.user.get(),
         role: member.role.to_wire().into(),
@@ -52,14 +51,13 @@ pub(super) async fn bans(
 ) -> Result<wire::BanList, Refusal> {
     let channel = ChannelNo::new(ask.channel);
     floors.reads(actor, channel, Op::Bans).await?;
-    let limit = page_of(ask.limit);
+    let limit = page_of(ask.limit, limits::MEMBERS_PER_PAGE_MAX);
     let (directory, now_ms) = (floors.directory.clone(), floors.clock.unix_ms());
     let page = (UserNo::new(ask.after), limit + 1);
-    let mut found =
+    let found =
         floors.behind_door(deadline, move || directory.bans(channel, page, now_ms)).await??;
     floors.may(actor, channel, Op::Bans)?;
-    let end = found.len() <= limit;
-    found.truncate(limit);
+    let (found, end) = cut(found, limit);
     let bans = found.into_iter().map(|Ban { user, uid, until_ms }| wire::Ban {
         user: user.get(),
         uid: uid.as_str().to_owned(),
@@ -69,8 +67,14 @@ pub(super) async fn bans(
 }
 
 /// How many entries a page is to have at most.
-fn page_of(asked: u32) -> usize {
-    let max = limits::MEMBERS_PER_PAGE_MAX;
+pub(super) fn page_of(asked: u32, max: usize) -> usize {
     let asked = usize::try_from(asked).unwrap_or(usize::MAX);
     if asked == 0 { max } else { asked.min(max) }
+}
+
+/// Cuts what was found, one more than wanted, to a page; and whether nothing follows it.
+pub(super) fn cut<T>(mut found: Vec<T>, limit: usize) -> (Vec<T>, bool) {
+    let end = found.len() <= limit;
+    found.truncate(limit);
+    (found, end)
 }

@@ -33,23 +33,16 @@ enum NotRenewed {
 }
 
 impl Shard {
-    /// Tells whose token ends soon, and closes whose token is over.
-    pub(super) fn end_tokens(&self) {
-        let now = self.floors().clock.now();
-        let mut due = Vec::new();
-        for (id, session) in self.sessions_mut().each().filter(|(_, session)| !session.is_over) {
-            due.extend(session.token.due(now).map(|what| (id, what)));
-        }
-        for (id, what) in due {
-            match what {
-                Due::Tell(expires_ms) => {
-                    let expiring = Kind::TokenExpiring(wire::TokenExpiring { expires_ms });
-                    self.control(id, reply::unasked(expiring));
-                    self.kick();
-                }
-                Due::End => {
-                    self.close(id, CloseCode::TokenExpired, Duration::ZERO, "the token is over");
-                }
+    /// Tells whose token ends soon, or closes whose token is over.
+    pub(super) fn token_ends(&self, id: ConnectionId, what: Due) {
+        match what {
+            Due::Tell(expires_ms) => {
+                let expiring = Kind::TokenExpiring(wire::TokenExpiring { expires_ms });
+                self.control(id, reply::unasked(expiring));
+                self.kick();
+            }
+            Due::End => {
+                self.close(id, CloseCode::TokenExpired, Duration::ZERO, "the token is over");
             }
         }
     }

@@ -431,14 +431,19 @@ impl Shard {
         }
     }
 
-    /// Heartbeats and silence, looked at a few times a second.
+    /// Heartbeats, silence and the ends of tokens, looked at a few times a second.
     fn tick(self: &Rc<Self>) {
         let now = self.floors.clock.now();
         let mut due: Vec<(ConnectionId, Due)> = Vec::new();
+        let mut tokens = Vec::new();
         for (id, session) in self.sessions.borrow_mut().each() {
-            if session.conn.poll_timeout() <= now {
-                due.extend(session.conn.handle_timeout(now).map(|what| (id, what)));
+            let is_late = session.conn.poll_timeout() <= now;
+            let what = is_late.then(|| session.conn.handle_timeout(now)).flatten();
+            // Whoever is closed, or about to be, has no use for a word about their token.
+            if !session.is_over && !matches!(what, Some(Due::Close(_))) {
+                tokens.extend(session.token.due(now).map(|what| (id, what)));
             }
+            due.extend(what.map(|what| (id, what)));
         }
         for (id, what) in due {
             match what {
@@ -449,7 +454,9 @@ impl Shard {
                 Due::Close(code) => self.close(id, code, Duration::ZERO, "nothing was heard"),
             }
         }
-        self.end_tokens();
+        for (id, what) in tokens {
+            self.token_ends(id, what);
+        }
         let (people, channels) = self.floors.delivery.borrow().counts();
         self.metrics.gauges(self.sessions(), people, channels);
     }

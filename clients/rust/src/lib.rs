@@ -24,6 +24,7 @@
 //! # }
 //! ```
 
+mod channels; // a person's channels, and who is in them
 mod client; // the front: a person on a device
 mod driver; // the background task that owns the socket
 mod error; // what went wrong, and whether to try again

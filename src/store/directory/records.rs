@@ -77,6 +77,11 @@ impl Owed {
         }
     }
 
+    /// Whether no event tells it.
+    pub const fn is_silent(&self) -> bool {
+        matches!(self, Self::Silence(_))
+    }
+
     /// The change of rights, if there is one.
     pub const fn change(&self) -> Option<&Arc<RightsChange>> {
         match self {
