@@ -221,6 +221,11 @@ impl fmt::Debug for Token {
     }
 }
 
+/// Whether this is HOST:PORT, as a Welcome or a Closing names further addresses of a server.
+pub fn is_authority(text: &str) -> bool {
+    text.len() <= BYTES_MAX && parse_authority(text).is_ok()
+}
+
 fn parse_authority(text: &str) -> Result<(String, u16), AddressError> {
     let bad_host = || AddressError::Host(text.into());
     let (host, port) = if let Some(bracketed) = text.strip_prefix('[') {

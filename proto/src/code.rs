@@ -129,6 +129,8 @@ codes! {
         LoginLate = 1203, "login_late";
         /// The person has as many connections as there may be.
         TooManyConnections = 1204, "too_many_connections";
+        /// An operator ended the connection: nothing is held against the client.
+        Disconnected = 1205, "disconnected";
         /// The token does not count here, or no longer.
         TokenInvalid = 1400, "token_invalid";
         /// The token's time is over.
