@@ -48,8 +48,22 @@ fn run(cli: Cli) -> Result<ExitCode, Box<dyn std::error::Error>> {
         Some(Command::Doctor(arguments)) => {
             print(&server::doctor(&cli.config(environment)?, *arguments)?)?;
         }
+        Some(Command::Status(arguments)) => {
+            let (text, is_ready) = server::status(&cli.config(environment)?, arguments)?;
+            print(&text)?;
+            return Ok(if is_ready { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+        Some(Command::Connections(arguments)) => {
+            print(&server::connections(&cli.config(environment)?, arguments)?)?;
+        }
+        Some(Command::Kick(arguments)) => {
+            print(&server::kick(&cli.config(environment)?, arguments)?)?;
+        }
+        Some(Command::Drain(arguments)) => {
+            print(&server::drain(&cli.config(environment)?, arguments, tell)?)?;
+        }
         Some(Command::Revoke(arguments)) => {
-            println!("{}", server::revoke(&cli.config(environment)?, arguments)?);
+            print(&server::revoke(&cli.config(environment)?, arguments)?)?;
         }
         Some(Command::Serve) | None => {
             let config = cli.config(environment)?;
@@ -57,7 +71,7 @@ fn run(cli: Cli) -> Result<ExitCode, Box<dyn std::error::Error>> {
             let mut signals = Signals::watch()?;
             let server = Server::start(config)?;
             tell(&server.greeting());
-            while signals.wait() == Asked::Reload {
+            while signals.wait(&server) == Asked::Reload {
                 server.reload();
             }
             tell("stopping: telling clients when to come back\n");

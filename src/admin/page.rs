@@ -1,65 +1,57 @@
-//! The admin routes: `/metrics`, `/healthz`, `/readyz`, `/revoke`, and a page that names them.
+//! The admin routes, and a page that names them.
 
-use std::io;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{StatusCode, header};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use metrics_exporter_prometheus::PrometheusHandle;
 
-use super::{process, revoke};
+use super::entry::{self, Password};
+use super::parts::Parts;
+use super::report::Facts;
+use super::{connections, drain, process, revoke, status};
 use crate::model::limits;
-use crate::requests::Revoker;
 
 /// Prometheus' text format.
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// What the page asks to know how the server is.
-pub trait Health: Send + Sync {
-    /// `Err`: not ready for connections, and why.
-    fn ready(&self) -> Result<(), String>;
-    /// What to call this server, and since when it runs.
-    fn about(&self) -> String;
+/// The routes.
+pub fn router(parts: Parts) -> Router {
+    let password: Password = parts.token.clone().map(Arc::new);
+    let parts = Arc::new(parts);
+    let operators = Router::new()
+        .route("/status", get(status::status))
+        .route("/connections", get(connections::list))
+        .route("/kick", post(connections::kick))
+        .route("/drain", post(drain::drain))
+        .route("/revoke", post(revoke::revoke))
+        .layer(from_fn_with_state(password.clone(), entry::no_browser));
+    let read = Router::new().route("/", get(index)).route("/metrics", get(scrape));
+    let probes = Router::new().route("/healthz", get(healthz)).route("/readyz", get(readyz));
+    operators
+        .merge(read)
+        .layer(from_fn_with_state(password, entry::password))
+        .merge(probes)
+        .with_state(parts)
+        .layer(DefaultBodyLimit::max(limits::ADMIN_BODY_BYTES_MAX))
 }
 
-struct Page {
-    metrics: PrometheusHandle,
-    health: Arc<dyn Health>,
-}
-
-/// Serves the admin page until the future is dropped.
-///
-/// # Errors
-/// The listener fails.
-pub async fn serve(
-    listener: tokio::net::TcpListener,
-    metrics: PrometheusHandle,
-    health: Arc<dyn Health>,
-    revoker: Revoker,
-) -> io::Result<()> {
-    let page = Arc::new(Page { metrics, health });
-    let routes = Router::new()
-        .route("/", get(index))
-        .route("/healthz", get(healthz))
-        .route("/readyz", get(readyz))
-        .route("/metrics", get(scrape))
-        .with_state(page)
-        .route("/revoke", post(revoke::revoke).with_state(Arc::new(revoker)))
-        .layer(DefaultBodyLimit::max(limits::ADMIN_BODY_BYTES_MAX));
-    axum::serve(listener, routes).await
-}
-
-async fn index(State(page): State<Arc<Page>>) -> String {
-    let about = page.health.about();
+async fn index(State(parts): State<Arc<Parts>>) -> String {
+    let Facts { version, .. } = parts.health.facts();
     format!(
-        "{about}\n\n\
-         /healthz  200 while the process answers\n\
-         /readyz   200 while connections and messages are taken, else 503 and why\n\
-         /metrics  Prometheus text\n\
-         /revoke   POST {{\"user\": UID, \"device\": ID}}: tokens so far, or one device, count no more\n"
+        "damso {version}\n\n\
+         /healthz      200 while the process answers\n\
+         /readyz       200 while connections and messages are taken, else 503 and why\n\
+         /metrics      Prometheus text\n\
+         /status       how the server is (JSON)\n\
+         /connections  who is connected (JSON): ?user=UID&after=CONNECTION&max=NUMBER\n\
+         /kick         POST {{\"user\": UID, \"device\": ID}} or {{\"connection\": NAME}}: ends connections\n\
+         /revoke       POST {{\"user\": UID, \"device\": ID}}: tokens so far, or one device, count no more\n\
+         /drain        POST {{}}: tells clients when to come back, and ends\n\n\
+         The same as commands: damso status, connections, kick, revoke, drain.\n"
     )
 }
 
@@ -68,15 +60,15 @@ async fn healthz() -> &'static str {
     "ok\n"
 }
 
-async fn readyz(State(page): State<Arc<Page>>) -> Response {
-    match page.health.ready() {
+async fn readyz(State(parts): State<Arc<Parts>>) -> Response {
+    match parts.health.ready() {
         Ok(()) => "ready\n".into_response(),
         Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response(),
     }
 }
 
-async fn scrape(State(page): State<Arc<Page>>) -> Response {
+async fn scrape(State(parts): State<Arc<Parts>>) -> Response {
     process::measure();
-    page.metrics.run_upkeep();
-    ([(header::CONTENT_TYPE, TEXT)], page.metrics.render()).into_response()
+    parts.metrics.run_upkeep();
+    ([(header::CONTENT_TYPE, TEXT)], parts.metrics.render()).into_response()
 }

@@ -13,9 +13,7 @@ pub(super) fn measure() {
     if let Some(bytes) = resident_bytes() {
         gauge!("process_resident_memory_bytes").set(bytes as f64);
     }
-    if let Some(seconds) = cpu_seconds() {
-        gauge!("process_cpu_seconds_total").set(seconds);
-    }
+    gauge!("process_cpu_seconds_total").set(cpu_seconds());
     if let Some(threads) = threads() {
         gauge!("process_threads").set(threads as f64);
     }
@@ -26,20 +24,23 @@ pub fn descriptors() -> u64 {
     rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-fn open_descriptors() -> Option<usize> {
+/// How many descriptors are open.
+pub(super) fn open_descriptors() -> Option<usize> {
     // One of them is the listing itself.
     Some(fs::read_dir("/proc/self/fd").ok()?.count().saturating_sub(1))
 }
 
-fn resident_bytes() -> Option<u64> {
+/// Memory that is in use.
+pub(super) fn resident_bytes() -> Option<u64> {
     let statm = fs::read_to_string("/proc/self/statm").ok()?;
     let pages: u64 = statm.split_whitespace().nth(1)?.parse().ok()?;
     Some(pages * rustix::param::page_size() as u64)
 }
 
-fn cpu_seconds() -> Option<f64> {
+/// Processor time of all its threads.
+pub(super) fn cpu_seconds() -> f64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    Some(time.tv_sec as f64 + time.tv_nsec as f64 / 1e9)
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
 fn threads() -> Option<u64> {

@@ -9,11 +9,10 @@ use std::time::Duration;
 use damso_proto::id::{ChannelNo, MessageId, Seq, UserNo};
 use damso_proto::time::Moment;
 use damso_proto::wire;
-use tokio::sync::oneshot;
 
+use super::order::Order;
 use super::rate::{Admission, Pace};
 use crate::model::deadline::Deadline;
-use crate::model::device::DeviceId;
 use crate::model::draft::Invalid;
 use crate::model::rights::{Actor, Denied, Kind, RightsChange, Role};
 use crate::runtime::route::{Route, ShardNo};
@@ -62,18 +61,8 @@ pub enum Mail {
     },
     /// An answer to a request of a connection here.
     Answer(Route, Outcome),
-    /// Sessions of a person whose home is here must end.
-    Cut(Cut),
-}
-
-/// Sessions that must end, for good: what they were let in by counts no more.
-pub struct Cut {
-    /// Whose.
-    pub user: UserNo,
-    /// Of this device alone; `None`: of all.
-    pub device: Option<DeviceId>,
-    /// Told how many there were, once nothing more is sent to any.
-    pub done: oneshot::Sender<usize>,
+    /// Something is wanted of sessions here.
+    Order(Order),
 }
 
 /// What a channel's owner is asked to do; done in order of arrival.

@@ -28,6 +28,7 @@ mod home; //    who is here: memberships and connections of a person
 mod keys; //    recent idempotency keys of a channel
 mod lateness; // what waits too long, for too long
 mod mail; //    what shards tell each other
+mod order; //   what operators want of sessions
 mod owner; //   the channels ordered here
 mod post; //    mailboxes out, and the store's sink
 mod rate; //    how often a channel takes messages
@@ -42,9 +43,10 @@ pub(crate) mod tests;
 
 pub use home::{Arrival, LoadTicket};
 pub use mail::{
-    Answer, Change, ChangeKind, Cut, Found, Mail, Membership, OpenError, Outcome, Refusal, Rights,
+    Answer, Change, ChangeKind, Found, Mail, Membership, OpenError, Outcome, Refusal, Rights,
     Submission, Work,
 };
+pub use order::{Connected, Counts, Cut, List, Order, Whom, Why};
 pub use owner::{Tools, refusal_of};
 pub use post::{Groups, Mailboxes};
 pub use rate::{Admission, Pace};

@@ -34,9 +34,19 @@ impl Mailboxes {
         self.all.get(shard.index())
     }
 
+    /// All of them, in order.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Mailbox<Mail>>> {
+        self.all.iter()
+    }
+
+    /// A person's home shard.
+    pub fn home_of(&self, user: UserNo) -> ShardNo {
+        placement::home(user, self.shards)
+    }
+
     /// The mailbox of a person's home shard.
     pub fn home(&self, user: UserNo) -> Option<&Arc<Mailbox<Mail>>> {
-        self.of(placement::home(user, self.shards))
+        self.of(self.home_of(user))
     }
 
     pub(super) fn owner(&self, channel: ChannelNo) -> Option<&Arc<Mailbox<Mail>>> {

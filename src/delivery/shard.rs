@@ -9,7 +9,8 @@ use damso_proto::id::{ChannelNo, UserNo};
 use damso_proto::time::Moment;
 
 use super::home::{Arrival, Homes, LoadTicket};
-use super::mail::{Answer, Cut, Mail, Membership, Outcome, Rights, Work};
+use super::mail::{Answer, Mail, Membership, Outcome, Rights, Work};
+use super::order::Order;
 use super::owner::{Owned, Tools};
 use super::post::{Mailboxes, Post};
 use crate::connections::{Connections, Wire};
@@ -40,7 +41,7 @@ pub struct Delivery {
     owned: Owned,
     homes: Homes,
     mail: Vec<Mail>,
-    cuts: Vec<Cut>,
+    orders: Vec<Order>,
     swept_at: Moment,
 }
 
@@ -57,7 +58,7 @@ impl Delivery {
             owned: Owned::new(tools.clone()),
             homes: Homes::new(tools.limits.connections_per_user),
             mail: Vec::new(),
-            cuts: Vec::new(),
+            orders: Vec::new(),
             swept_at: tools.clock.now(),
             tools,
         }
@@ -116,6 +117,11 @@ impl Delivery {
         self.homes.membership(user, channel)
     }
 
+    /// Letters that wait.
+    pub fn mail(&self) -> usize {
+        self.post.home().len()
+    }
+
     /// People here, channels ordered here.
     pub fn counts(&self) -> (usize, usize) {
         (self.homes.len(), self.owned.len())
@@ -142,9 +148,9 @@ impl Delivery {
         self.post.take_answers()
     }
 
-    /// Sessions here that must end, since the last call.
-    pub fn take_cuts(&mut self) -> Vec<Cut> {
-        std::mem::take(&mut self.cuts)
+    /// What is wanted of sessions here, since the last call.
+    pub fn take_orders(&mut self) -> Vec<Order> {
+        std::mem::take(&mut self.orders)
     }
 
     /// Returns the vector of `take_answers` for reuse.
@@ -177,7 +183,7 @@ impl Delivery {
                 self.connections.reach(channel, head, self.tools.clock.now());
             }
             Mail::Answer(route, outcome) => post.answer(route, outcome),
-            Mail::Cut(cut) => self.cuts.push(cut),
+            Mail::Order(order) => self.orders.push(order),
         }
     }
 

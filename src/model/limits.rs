@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::rate::{Rate, Rates};
 
+pub use super::admin_limits::*;
 pub use super::api_limits::*;
 pub use super::host_limits::*;
 
@@ -106,8 +107,6 @@ pub const LOGIN_TIME_MAX: Duration = Duration::from_secs(10);
 pub const LOGIN_LOOKS_MAX: usize = 8;
 /// A revocation is confirmed by the person's home shard within this, or its outcome is unknown.
 pub const REVOKE_TIME_MAX: Duration = Duration::from_secs(10);
-/// Longest body of a request on the admin port, bytes.
-pub const ADMIN_BODY_BYTES_MAX: usize = 4 * 1024;
 /// Of all connections, one in this many may be not yet logged in.
 pub const UNAUTHENTICATED_SHARE: usize = 10;
 /// Of those, one in this many may come from a single address.

@@ -1,5 +1,6 @@
 //! Pure rules of the product: no I/O, no tokio; time is an argument.
 
+mod admin_limits; // those of the admin port
 mod api_limits; //  those of the HTTP API
 pub mod body; //    the hash that tells a repetition from another request
 pub mod budget; //  a rate for whoever asks, and a turn for what is too much

@@ -1,6 +1,6 @@
 //! What a person, or a backend, may ask: one file per request family, each handler from actor and
 //! request to answer. No socket, no session. Beside them, what an operator does over another
-//! entrance: [`Revoker`].
+//! entrance: [`Revoker`] and [`Operator`].
 //!
 //! Rights to read are checked at the person's home shard, before *and* after the
 //! stores were asked, so that a page which was running when its reader was removed
@@ -13,8 +13,10 @@ mod envelope; // what stands beside every request
 mod floors; //   what handlers stand on
 mod history; //  pages of a channel's past
 mod key; //      idempotency keys and body hashes
+mod letter; //   to a shard, from elsewhere
 mod lists; //    who is in a channel, and who is kept out
 mod members; //  add, remove, mute, keep out, leave
+mod operate; //  who is connected, and who is not any more
 mod outcome; //  what became of earlier sends
 mod people; //   numbers and uids
 mod refusal; //  why not
@@ -34,6 +36,7 @@ pub use budgets::{Budgets, Purse, Unpaid};
 pub use channels::ByBackend;
 pub use envelope::Envelope;
 pub use floors::Floors;
+pub use operate::{Listed, OperateError, Operator, Page, Target};
 pub use outcome::outcomes;
 pub use refusal::Refusal;
 pub use resume::{Cursor, Cursors, Plan, Replay, Visible, memberships, plan, replay};

@@ -4,20 +4,16 @@
 //! is sent to any of them, and that none comes back.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use damso_proto::id::Uid;
-use tokio::sync::oneshot;
 
-use crate::delivery::{Cut, Mail, Mailboxes};
+use super::letter;
+use crate::delivery::{Cut, Mailboxes, Order, Whom, Why};
 use crate::model::device::DeviceId;
 use crate::model::limits::REVOKE_TIME_MAX;
 use crate::runtime::clock::Clock;
 use crate::runtime::door::{Door, DoorError};
 use crate::store::directory::{Directory, DirectoryError};
-
-/// A shard whose mailbox is full gets the letter after this long, or later.
-const FULL_PAUSE: Duration = Duration::from_millis(1);
 
 /// Revokes, from any thread. For entrances of operators: it asks nobody whether they may.
 #[derive(Clone)]
@@ -73,18 +69,16 @@ impl Revoker {
             Err(DoorError::Full) => return Err(RevokeError::Busy),
             Err(DoorError::Panicked) => return Err(RevokeError::Unconfirmed),
         };
-        let (done, ended) = oneshot::channel();
-        let cut = async {
-            let mailbox = self.mailboxes.home(user)?;
-            let mut letter = Mail::Cut(Cut { user, device, done });
-            while let Err((_, back)) = mailbox.post(letter) {
-                letter = back;
-                tokio::time::sleep(FULL_PAUSE).await;
-            }
-            ended.await.ok()
+        let whom = match device {
+            Some(device) => Whom::Device(user, device),
+            None => Whom::Person(user),
         };
-        let ended = tokio::time::timeout(REVOKE_TIME_MAX, cut).await;
-        let sessions = ended.ok().flatten().ok_or(RevokeError::Unconfirmed)?;
+        let cut = |done| Order::Cut(Cut { whom, why: Why::Revoked, done });
+        let ended = match self.mailboxes.home(user) {
+            Some(mailbox) => letter::ask(mailbox, cut, REVOKE_TIME_MAX).await,
+            None => None,
+        };
+        let sessions = ended.ok_or(RevokeError::Unconfirmed)?;
         metrics::counter!("damso_revocations_total").increment(1);
         tracing::info!(user = user.get(), sessions, "revoked");
         Ok(Revoked { sessions })

@@ -1,6 +1,10 @@
-//! The phases of going down: one place advances them, everyone watches.
+//! The phases of going down: one place advances them, everyone watches; and how an operator asks
+//! for it.
 
-use tokio::sync::watch;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
 
 /// How far the server has gone down. Only ever rises.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -63,9 +67,66 @@ impl Watch {
     }
 }
 
+/// What clients are told at the end.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Farewell {
+    /// Each is told to come back after a time of its own within this.
+    pub spread: Duration,
+    /// Each is told one of these to go to, HOST:PORT; none: back to where it was.
+    pub to: Vec<String>,
+}
+
+/// A drain that an operator asks for, while whoever brings the server down waits for it. The first
+/// one counts: what clients are told does not change under way.
+#[derive(Default, Debug)]
+pub struct Drain {
+    farewell: OnceLock<Farewell>,
+    asked: Notify,
+}
+
+/// The server drains already.
+#[derive(thiserror::Error, Clone, Copy, PartialEq, Eq, Debug)]
+#[error("the server drains already")]
+pub struct DrainsAlready;
+
+impl Drain {
+    /// Asks for it.
+    ///
+    /// # Errors
+    /// [`DrainsAlready`].
+    pub fn ask(&self, farewell: Farewell) -> Result<(), DrainsAlready> {
+        self.farewell.set(farewell).map_err(|_| DrainsAlready)?;
+        self.asked.notify_one();
+        Ok(())
+    }
+
+    /// Waits until somebody asks. Dropping the future loses nothing; for one waiter.
+    pub async fn asked(&self) {
+        self.asked.notified().await;
+    }
+
+    /// What clients are told, or `usual` where nobody asked: from now on, that is what counts.
+    pub fn farewell(&self, usual: impl FnOnce() -> Farewell) -> &Farewell {
+        self.farewell.get_or_init(usual)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn the_first_drain_counts_and_a_waiter_who_comes_late_hears_of_it() {
+        let farewell = |seconds| Farewell { spread: Duration::from_secs(seconds), to: Vec::new() };
+        let drain = Drain::default();
+        assert_eq!(drain.ask(farewell(1)), Ok(()));
+        drain.asked().await;
+        assert_eq!(drain.ask(farewell(2)), Err(DrainsAlready));
+        assert_eq!(drain.farewell(|| farewell(3)), &farewell(1));
+        let signalled = Drain::default();
+        assert_eq!(signalled.farewell(|| farewell(3)), &farewell(3));
+        assert_eq!(signalled.ask(farewell(1)), Err(DrainsAlready));
+    }
 
     #[tokio::test]
     async fn phases_only_rise_and_late_watchers_miss_none() {

@@ -1,9 +1,11 @@
 //! Rooms put together, from the ground up: parse, open, bind, and only then serve.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::sync::mpsc::Sender;
 use std::thread::JoinHandle;
+use std::time::Instant;
 use std::{fs, io};
 
 use damso_proto::server::ServerOptions;
@@ -13,21 +15,22 @@ use super::config::{self, Config, Mistake, Mistakes};
 use super::descriptors;
 use super::identity::{Identity, IdentityError};
 use super::key_server::KeyServer;
+use super::ready::Ready;
 use super::reload::Reload;
 use super::running::Server;
 use super::shards::{self, Seed};
 use super::web::{self, OwnTokens};
-use crate::admin::{self, Health};
+use crate::admin::{self, AdminToken};
 use crate::api::{self, Errands};
 use crate::connections;
 use crate::delivery::{self, Groups, Mailboxes, Tools};
 use crate::model::limits::{self, Limits};
-use crate::requests::Revoker;
+use crate::requests::{Operator, Revoker};
 use crate::runtime::clock::{Clock, RealClock};
 use crate::runtime::door::Door;
 use crate::runtime::placement::Shards;
 use crate::runtime::random::{Random, SystemRandom};
-use crate::runtime::shutdown::{Phase, Shutdown, Watch};
+use crate::runtime::shutdown::{Drain, Farewell, Phase, Shutdown, Watch};
 use crate::runtime::snowflake::{Machine, Snowflake};
 use crate::session;
 use crate::session::token::Verifier;
@@ -78,6 +81,7 @@ impl Server {
     /// [`StartError`]: nothing serves then.
     pub fn start(config: Config) -> Result<Self, StartError> {
         config.check_for_start()?;
+        let token = config::admin_token(&config).map_err(wrong)?;
         let metrics = recorder();
         descriptors::raise();
         fs::create_dir_all(&config.data)
@@ -88,48 +92,28 @@ impl Server {
         let rooms = open(&config)?;
         let key_server = key_server(&config, &identity, &rooms)?;
         let Ports { chat: listeners, page, web } = Ports::bind(&config, rooms.shards)?;
-        let address = match listeners.first().map(TcpListener::local_addr) {
-            Some(Ok(address)) => address,
-            _ => config.chat,
+        let shutdown = Shutdown::new();
+        let shared = Shared {
+            address: listeners.first().and_then(|it| it.local_addr().ok()).unwrap_or(config.chat),
+            api: web.local_addr().unwrap_or(config.api),
+            identity: identity.clone(),
+            shutdown: shutdown.watch(),
+            live: Arc::new(AtomicUsize::new(0)),
+            live_max: descriptors::connections_max(&config),
+            drain: Arc::new(Drain::default()),
         };
         let admin = page.local_addr().unwrap_or(config.admin);
-        let api = web.local_addr().unwrap_or(config.api);
-        let shutdown = Shutdown::new();
         let (drained, all_drained) = std::sync::mpsc::channel();
-        let live = Arc::new(AtomicUsize::new(0));
-        let mut threads = Vec::new();
-        for (me, listener) in rooms.shards.all().zip(listeners) {
-            let tools = tools(&rooms, me, &config);
-            let seed = Seed {
-                me,
-                mailboxes: rooms.mailboxes.clone(),
-                handovers: rooms.handovers.clone(),
-                errands: rooms.errands.clone(),
-                tools,
-                random: rooms.random.clone(),
-                connections: connection_options(&config),
-                options: options(&config, identity.verifier()),
-                listener,
-                tls: identity.tls(),
-                door: identity.door(rooms.directory.clone(), config.provision),
-                live: live.clone(),
-                live_max: descriptors::connections_max(&config),
-                proxies: Proxies::new(config.trusted_proxies.clone()),
-                shutdown: shutdown.watch(),
-                drained: drained.clone(),
-            };
-            threads.push(shards::spawn(seed).map_err(StartError::Thread)?);
-        }
-        let tokens = OwnTokens { identity: identity.clone(), address };
-        let parts = api_parts(&rooms, &config, tokens, live);
+        let shards = start_shards(&rooms, &config, &shared, listeners, &drained)?;
+        let parts = api_parts(&rooms, &config, &shared);
         let web = web::spawn(web_of(web, &identity, &config), parts, shutdown.watch(), drained)
             .map_err(StartError::Thread)?;
         delivery::take_up(&*rooms.directory, &rooms.mailboxes)?;
-        let health = Arc::new(Ready { log: rooms.log.clone(), shutdown: shutdown.watch() });
-        let revoker = revoker(&rooms);
-        let page = serve_page(page, metrics, (health, revoker.clone()), shutdown.watch())
-            .map_err(StartError::Thread)?;
+        let parts = admin_parts(&rooms, &config, &shared, (metrics, token));
+        let page = web::spawn_admin(admin_web(page), parts, shutdown.watch());
+        let page = page.map_err(StartError::Thread)?;
         let reload = Reload::spawn(renewal).map_err(StartError::Thread)?;
+        let Shared { address, api, drain, .. } = shared;
         Ok(Self {
             config,
             address,
@@ -137,16 +121,65 @@ impl Server {
             api,
             identity,
             reload,
+            revoker: revoker(&rooms),
             log: rooms.log,
-            revoker,
             _key_server: key_server,
             shutdown,
-            shards: threads,
+            drain,
+            shards,
             page: Some(page),
             web: Some(web),
             all_drained,
         })
     }
+}
+
+/// What threads of a server share beside its rooms.
+struct Shared {
+    /// Where chat clients connect.
+    address: SocketAddr,
+    /// Where backends ask.
+    api: SocketAddr,
+    identity: Arc<Identity>,
+    shutdown: Watch,
+    /// Connections that are open, logged in or not.
+    live: Arc<AtomicUsize>,
+    live_max: usize,
+    drain: Arc<Drain>,
+}
+
+fn start_shards(
+    rooms: &Rooms,
+    config: &Config,
+    shared: &Shared,
+    listeners: Vec<TcpListener>,
+    drained: &Sender<()>,
+) -> Result<Vec<JoinHandle<()>>, StartError> {
+    let Shared { identity, live, live_max, drain, shutdown, .. } = shared;
+    let start = |(me, listener)| {
+        shards::spawn(Seed {
+            me,
+            mailboxes: rooms.mailboxes.clone(),
+            handovers: rooms.handovers.clone(),
+            errands: rooms.errands.clone(),
+            tools: tools(rooms, me, config),
+            random: rooms.random.clone(),
+            connections: connection_options(config),
+            options: options(config, identity.verifier()),
+            listener,
+            tls: identity.tls(),
+            door: identity.door(rooms.directory.clone(), config.provision),
+            live: live.clone(),
+            live_max: *live_max,
+            proxies: Proxies::new(config.trusted_proxies.clone()),
+            shutdown: shutdown.clone(),
+            drain: drain.clone(),
+            farewell: farewell(config),
+            drained: drained.clone(),
+        })
+    };
+    let started: io::Result<Vec<_>> = rooms.shards.all().zip(listeners).map(start).collect();
+    started.map_err(StartError::Thread)
 }
 
 /// Everything that listens.
@@ -249,12 +282,8 @@ fn tools(rooms: &Rooms, me: crate::runtime::route::ShardNo, config: &Config) -> 
     }
 }
 
-fn api_parts(
-    rooms: &Rooms,
-    config: &Config,
-    tokens: OwnTokens,
-    connections: Arc<AtomicUsize>,
-) -> api::Parts {
+fn api_parts(rooms: &Rooms, config: &Config, shared: &Shared) -> api::Parts {
+    let tokens = OwnTokens { identity: shared.identity.clone(), address: shared.address };
     api::Parts {
         errands: rooms.errands.clone(),
         keys: rooms.service_keys.clone(),
@@ -263,15 +292,65 @@ fn api_parts(
         random: rooms.random.clone(),
         tokens: Arc::new(tokens),
         limits: config.limits,
-        connections,
+        connections: shared.live.clone(),
         version: env!("CARGO_PKG_VERSION"),
     }
 }
 
+fn admin_parts(
+    rooms: &Rooms,
+    config: &Config,
+    shared: &Shared,
+    (metrics, token): (PrometheusHandle, Option<AdminToken>),
+) -> admin::Parts {
+    let health = Arc::new(Ready {
+        log: rooms.log.clone(),
+        identity: shared.identity.clone(),
+        shutdown: shared.shutdown.clone(),
+        since: Instant::now(),
+        live: shared.live.clone(),
+        live_max: shared.live_max,
+        addresses: (shared.address, shared.api),
+    });
+    let operator = Operator {
+        directory: rooms.directory.clone(),
+        door: rooms.door.clone(),
+        mailboxes: rooms.mailboxes.clone(),
+    };
+    let (revoker, farewell) = (revoker(rooms), farewell(config));
+    let drain = shared.drain.clone();
+    admin::Parts { metrics, health, revoker, operator, drain, farewell, token }
+}
+
 fn web_of(listener: TcpListener, identity: &Identity, config: &Config) -> Web {
     let Limits { handshake_time, shutdown_time, .. } = config.limits;
-    let drain_time = shutdown_time / limits::DRAIN_COMMIT_SHARE;
-    Web { listener, tls: identity.tls(), handshake_time, drain_time }
+    Web {
+        name: "api",
+        listener,
+        tls: Some(identity.tls()),
+        connections_max: limits::API_CONNECTIONS_MAX,
+        handshake_time,
+        until: Phase::Draining,
+        drain_time: shutdown_time / limits::DRAIN_COMMIT_SHARE,
+    }
+}
+
+/// It tells how the end goes on until it is there.
+fn admin_web(listener: TcpListener) -> Web {
+    Web {
+        name: "admin",
+        listener,
+        tls: None,
+        connections_max: limits::ADMIN_CONNECTIONS_MAX,
+        handshake_time: limits::HANDSHAKE_TIME_MAX,
+        until: Phase::Stopped,
+        drain_time: limits::FAREWELL,
+    }
+}
+
+/// What clients are told at the end.
+fn farewell(config: &Config) -> Farewell {
+    Farewell { spread: config.limits.drain_spread, to: config.alternates.clone() }
 }
 
 fn connection_options(config: &Config) -> connections::Options {
@@ -311,7 +390,7 @@ fn options(config: &Config, verifier: Arc<Verifier>) -> session::Options {
             ..ServerOptions::default()
         },
         server: concat!("damso ", env!("CARGO_PKG_VERSION")).to_owned(),
-        alternates: Vec::new(),
+        alternates: config.alternates.clone(),
         verifier,
     }
 }
@@ -331,45 +410,4 @@ fn recorder() -> PrometheusHandle {
         handle
     };
     HANDLE.get_or_init(install).clone()
-}
-
-fn serve_page(
-    listener: TcpListener,
-    metrics: PrometheusHandle,
-    (health, revoker): (Arc<Ready>, Revoker),
-    mut shutdown: Watch,
-) -> io::Result<JoinHandle<()>> {
-    listener.set_nonblocking(true)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let thread = std::thread::Builder::new().name("admin".to_owned());
-    thread.spawn(move || {
-        let served = runtime.block_on(async {
-            let listener = tokio::net::TcpListener::from_std(listener)?;
-            tokio::select! {
-                served = admin::serve(listener, metrics, health, revoker) => served,
-                () = shutdown.reached(Phase::Stopped) => Ok(()),
-            }
-        });
-        if let Err(error) = served {
-            tracing::error!(%error, "the admin page ended");
-        }
-    })
-}
-
-struct Ready {
-    log: Arc<dyn ChannelLog>,
-    shutdown: Watch,
-}
-
-impl Health for Ready {
-    fn ready(&self) -> Result<(), String> {
-        if self.shutdown.phase() != Phase::Running {
-            return Err("draining: connections are not taken any more".to_owned());
-        }
-        self.log.writable().map_err(|why| format!("the store takes no writes: {why}"))
-    }
-
-    fn about(&self) -> String {
-        concat!("damso ", env!("CARGO_PKG_VERSION")).to_owned()
-    }
 }

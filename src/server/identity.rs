@@ -110,6 +110,11 @@ impl Identity {
         self.tls.config.clone()
     }
 
+    /// Until when the certificate that is shown now is good, seconds since 1970.
+    pub(super) fn certificate_until_s(&self) -> i64 {
+        self.tls.certificate().validity().not_after
+    }
+
     /// What follows the operator's certificate, once. `None`: it is the server's own.
     pub(super) fn take_renewal(&mut self) -> Option<Renewal> {
         self.renewal.take()

@@ -1,48 +1,127 @@
-//! What an operator has a running server do: asked on its admin port.
+//! What an operator has a running server say or do: asked on its admin port.
 
-use std::net::SocketAddr;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use serde_json::json;
-use ureq::http::StatusCode;
 
-use super::config::{Config, RevokeArgs};
-use crate::model::limits::{ADMIN_BODY_BYTES_MAX, REVOKE_TIME_MAX};
+use super::admin_port::{AdminPort, OperateError};
+use super::config::{Config, ConnectionsArgs, DrainArgs, KickArgs, RevokeArgs, StatusArgs};
+use super::told;
+use crate::admin::{ConnectionRow, Connections, Draining, Ended, Status};
+use crate::model::limits::CONNECTIONS_PER_PAGE_MAX;
 
-/// For the way there and back.
-const WAY_TIME_MAX: Duration = Duration::from_secs(5);
+/// How often a server that ends is looked at.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+/// What it may take beyond its own time to end: the stores are closed then.
+const END_GRACE: Duration = Duration::from_secs(30);
 
-/// Why it is not known to be done.
-#[derive(thiserror::Error, Debug)]
-pub enum OperateError {
-    /// Nobody answers there.
-    #[error(
-        "no server answers on {address}: {source}; start it, or name its admin address with --admin IP:PORT (DAMSO_ADMIN)"
-    )]
-    NoServer {
-        /// Where it was looked for.
-        address: SocketAddr,
-        /// Why not.
-        #[source]
-        source: Box<ureq::Error>,
-    },
-    /// The server said no, and why.
-    #[error("{0}")]
-    Refused(String),
-    /// Something answers that is no damso of this version.
-    #[error("what answers on {0} is no admin port of damso")]
-    Foreign(SocketAddr),
+/// How a server is, and whether it takes connections and messages.
+///
+/// # Errors
+/// [`OperateError`].
+pub fn status(config: &Config, arguments: &StatusArgs) -> Result<(String, bool), OperateError> {
+    let port = AdminPort::of(config)?;
+    let status: Status = port.get("/status", &[])?;
+    let is_ready = status.not_ready.is_none() && status.shards.iter().all(Option::is_some);
+    let text = if arguments.json { told::json(&status) } else { told::status(&status) };
+    Ok((text, is_ready))
+}
+
+/// Who is connected.
+///
+/// # Errors
+/// [`OperateError`].
+pub fn connections(config: &Config, arguments: &ConnectionsArgs) -> Result<String, OperateError> {
+    let ConnectionsArgs { user, max, json } = arguments;
+    let port = AdminPort::of(config)?;
+    let mut rows: Vec<ConnectionRow> = Vec::new();
+    let mut after: Option<String> = None;
+    while rows.len() < *max {
+        let page = (max - rows.len()).min(CONNECTIONS_PER_PAGE_MAX).to_string();
+        let mut query = vec![("max", &*page)];
+        query.extend(user.as_deref().map(|user| ("user", user)));
+        query.extend(after.as_deref().map(|after| ("after", after)));
+        let page: Connections = port.get("/connections", &query)?;
+        rows.extend(page.connections);
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    if *json {
+        return Ok(rows.iter().map(told::json).collect());
+    }
+    Ok(told::connections(&rows, after.is_some()))
+}
+
+/// Ends connections; says how many.
+///
+/// # Errors
+/// [`OperateError`].
+pub fn kick(config: &Config, arguments: &KickArgs) -> Result<String, OperateError> {
+    let KickArgs { user, device, connection, after } = arguments;
+    let mut body = json!({ "after_s": after });
+    for (name, value) in [("user", user), ("device", device), ("connection", connection)] {
+        if let Some(value) = value {
+            body[name] = value.as_str().into();
+        }
+    }
+    let Ended { connections } = AdminPort::of(config)?.post("/kick", &body)?;
+    Ok(format!("connections ended: {connections}\n"))
+}
+
+/// Ends a server, and waits until it has; `progress` is told how far it is.
+///
+/// # Errors
+/// [`OperateError`].
+pub fn drain(
+    config: &Config,
+    arguments: &DrainArgs,
+    mut progress: impl FnMut(&str),
+) -> Result<String, OperateError> {
+    let DrainArgs { within, to } = arguments;
+    let port = AdminPort::of(config)?;
+    let mut body = json!({});
+    if let Some(within) = within {
+        body["within_s"] = (*within).into();
+    }
+    if !to.is_empty() {
+        body["to"] = to.as_slice().into();
+    }
+    let begun = Instant::now();
+    let Draining { connections } = port.post("/drain", &body)?;
+    progress(&format!("draining: clients to tell: {connections}\n"));
+    // The server's own setting, which need not be this one, is said to be kept below 600 s.
+    let patience = config.limits.shutdown_time.max(Duration::from_secs(25)) + END_GRACE;
+    let mut told = connections;
+    while begun.elapsed() < patience {
+        thread::sleep(LOOK_AGAIN);
+        match port.get::<Status>("/status", &[]) {
+            Ok(status) if status.facts.connections != told => {
+                told = status.facts.connections;
+                progress(&format!("connections left: {told}\n"));
+            }
+            Ok(_) => {}
+            // It closes its stores, and is gone.
+            Err(OperateError::NoServer { .. }) => {
+                let seconds = begun.elapsed().as_secs_f64();
+                let address = port.address();
+                return Ok(format!("the server on {address} has ended, after {seconds:.1} s\n"));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Err(OperateError::StillThere(patience.as_secs()))
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Said {
-    Sessions(usize),
-    Error(String),
+struct Revoked {
+    sessions: usize,
 }
 
-/// Revokes at a running server; says what that ended.
+/// Revokes; says what that ended.
 ///
 /// # Errors
 /// [`OperateError`]; doing it again is safe.
@@ -52,36 +131,8 @@ pub fn revoke(config: &Config, arguments: &RevokeArgs) -> Result<String, Operate
     if let Some(device) = device {
         body["device"] = device.as_str().into();
     }
-    match post(config.admin, "/revoke", &body)? {
-        (StatusCode::OK, Said::Sessions(sessions)) => {
-            let whose = device
-                .as_ref()
-                .map_or("tokens so far".to_owned(), |device| format!("device {device}"));
-            Ok(format!("revoked: {whose} of {user}; sessions ended: {sessions}"))
-        }
-        (_, Said::Error(why)) => Err(OperateError::Refused(why)),
-        _ => Err(OperateError::Foreign(config.admin)),
-    }
-}
-
-fn post(
-    address: SocketAddr,
-    path: &str,
-    body: &serde_json::Value,
-) -> Result<(StatusCode, Said), OperateError> {
-    let agent: ureq::Agent = ureq::Agent::config_builder()
-        .timeout_global(Some(REVOKE_TIME_MAX + WAY_TIME_MAX))
-        .http_status_as_error(false)
-        .max_redirects(0)
-        .proxy(None)
-        .build()
-        .into();
-    let failed = |source| OperateError::NoServer { address, source: Box::new(source) };
-    let request = agent.post(format!("http://{address}{path}"));
-    let request = request.header("content-type", "application/json");
-    let mut answer = request.send(body.to_string().as_bytes()).map_err(failed)?;
-    let limit = ADMIN_BODY_BYTES_MAX as u64;
-    let text = answer.body_mut().with_config().limit(limit).read_to_string().map_err(failed)?;
-    let said = serde_json::from_str(&text).map_err(|_| OperateError::Foreign(address))?;
-    Ok((answer.status(), said))
+    let Revoked { sessions } = AdminPort::of(config)?.post("/revoke", &body)?;
+    let whose =
+        device.as_ref().map_or("tokens so far".to_owned(), |device| format!("device {device}"));
+    Ok(format!("revoked: {whose} of {user}; sessions ended: {sessions}\n"))
 }

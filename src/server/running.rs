@@ -15,7 +15,7 @@ use super::identity::Identity;
 use super::key_server::KeyServer;
 use super::reload::Reload;
 use crate::requests::Revoker;
-use crate::runtime::shutdown::{Phase, Shutdown};
+use crate::runtime::shutdown::{Drain, Phase, Shutdown};
 use crate::store::log::ChannelLog;
 
 /// A running server. Dropping it without [`Server::stop`] ends it as a crash would.
@@ -31,6 +31,7 @@ pub struct Server {
     /// Ends with the server.
     pub(super) _key_server: Option<KeyServer>,
     pub(super) shutdown: Shutdown,
+    pub(super) drain: Arc<Drain>,
     pub(super) shards: Vec<JoinHandle<()>>,
     pub(super) page: Option<JoinHandle<()>>,
     pub(super) web: Option<JoinHandle<()>>,
@@ -107,10 +108,10 @@ impl Server {
     }
 }
 
-/// What a signal asks for.
+/// What is asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Asked {
-    /// SIGTERM, SIGINT: the end.
+    /// SIGTERM, SIGINT, or an operator on the admin port: the end.
     Stop,
     /// SIGHUP: files are to be read again.
     Reload,
@@ -140,13 +141,15 @@ impl Signals {
         Ok(Self { runtime, terminate, interrupt, hangup })
     }
 
-    /// Waits for one of them; the end goes first.
-    pub fn wait(&mut self) -> Asked {
+    /// Waits for one of them, or for what is asked of this server on its admin port; the end goes
+    /// first.
+    pub fn wait(&mut self, server: &Server) -> Asked {
         self.runtime.block_on(async {
             tokio::select! {
                 biased;
                 _ = self.terminate.recv() => Asked::Stop,
                 _ = self.interrupt.recv() => Asked::Stop,
+                () = server.drain.asked() => Asked::Stop,
                 _ = self.hangup.recv() => Asked::Reload,
             }
         })

@@ -1,4 +1,4 @@
-//! The API's thread: its runtime, its listener, its end.
+//! The threads of the API and of the admin port: their runtimes, their ends.
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,6 +10,7 @@ use std::time::Duration;
 use damso_proto::id::Uid;
 
 use super::identity::Identity;
+use crate::admin;
 use crate::api::{self, Api, Issued, Tokens};
 use crate::runtime::shutdown::Watch;
 use crate::transport::{self, Web};
@@ -35,6 +36,21 @@ pub(super) fn spawn(
             tracing::error!(%error, "the API ended");
         }
         drop(drained);
+    })
+}
+
+/// Starts the admin port's thread: it answers until everything has stopped.
+pub(super) fn spawn_admin(
+    web: Web,
+    parts: admin::Parts,
+    shutdown: Watch,
+) -> io::Result<JoinHandle<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let routes = admin::router(parts);
+    std::thread::Builder::new().name("admin".to_owned()).spawn(move || {
+        if let Err(error) = runtime.block_on(transport::serve_web(web, routes, shutdown)) {
+            tracing::error!(%error, "the admin port ended");
+        }
     })
 }
 

@@ -8,6 +8,7 @@ use super::shard::{Options, Shard};
 use crate::delivery::{Delivery, Parts};
 use crate::requests::Floors;
 use crate::runtime::random::Random;
+use crate::runtime::shutdown::Farewell;
 
 /// How often a shard that drains is looked at.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
@@ -20,12 +21,13 @@ pub fn make(parts: Parts, random: Arc<dyn Random>, options: Options) -> Rc<Shard
     Shard::new(me, floors, home, random, options)
 }
 
-/// No new requests; what is on its way is committed and answered; then everybody is told to come back.
-pub async fn drain(shard: &Shard) {
+/// No new requests; what is on its way is committed and answered; then everybody is told when to
+/// come back, and where.
+pub async fn drain(shard: &Shard, farewell: &Farewell) {
     let limits = shard.floors().limits;
     shard.stop_intake();
     until(limits.drain_commit(), || shard.is_quiet()).await;
-    shard.drain(limits.drain_spread);
+    shard.drain(farewell);
     until(limits.drain_flush(), || shard.sessions() == 0 && shard.parting() == 0).await;
 }
 

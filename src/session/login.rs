@@ -1,5 +1,7 @@
 //! Hello: which version is spoken, and who it is. Identity comes from the verified token alone.
 
+use std::net::IpAddr;
+
 use damso_proto::code::CloseCode;
 use damso_proto::id::UserNo;
 use damso_proto::server::ServerConn;
@@ -20,6 +22,8 @@ pub struct Guest {
     pub user: UserNo,
     /// Who they are outside, and with which device.
     pub login: Login,
+    /// Where they come from, if a proxy did not keep that to itself.
+    pub address: Option<IpAddr>,
     /// How many revocations there were before the directory was asked about them.
     pub revocations: u64,
     /// Told to the device, if it is to be told one.

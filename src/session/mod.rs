@@ -11,10 +11,10 @@
 //! Closing codes are made here and nowhere else; a refusal brings its own.
 
 mod bulk; //    long answers, one chunk in flight
-mod cut; //     sessions that are revoked
 mod life; //    a shard's beginning and end
 mod login; //   Hello: version and token, before there is a session
 mod metrics; // what a shard counts of its sessions
+mod orders; //  what operators want of sessions
 mod proof; //   what a device is told, and proves itself with
 mod renewal; // a token that ends, and one that goes on
 mod reply; //   answers and refusals as frames

@@ -24,10 +24,15 @@ pub(super) fn unasked(kind: Kind) -> Bytes {
 
 /// The frame that ends a connection.
 pub fn closing(code: CloseCode, after: Duration, text: &str) -> Bytes {
+    closing_to(code, after, text, "")
+}
+
+/// The same, with where to go next; empty: where it was.
+pub(super) fn closing_to(code: CloseCode, after: Duration, text: &str, address: &str) -> Bytes {
     unasked(Kind::Closing(wire::Closing {
         code: code.number(),
         retry_after_ms: millis(after),
-        address: String::new(),
+        address: address.to_owned(),
         text: text.to_owned(),
     }))
 }

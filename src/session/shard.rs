@@ -34,6 +34,7 @@ use crate::requests::Floors;
 use crate::runtime::mailbox::Mailbox;
 use crate::runtime::random::Random;
 use crate::runtime::route::{ConnectionId, Route, ShardNo};
+use crate::runtime::shutdown::Farewell;
 
 /// What a shard is told to be.
 #[derive(Clone, Debug)]
@@ -166,7 +167,7 @@ impl Shard {
     /// Takes a person in whose home this is, and welcomes them. The reading task is the caller's.
     pub fn adopt(self: &Rc<Self>, wire: Wire, guest: Guest) -> ConnectionId {
         let proof = if guest.is_told { guest.proof.0.to_vec() } else { Vec::new() };
-        let Guest { user, login, token_expires_ms, mut conn, left, .. } = guest;
+        let Guest { user, login, address, token_expires_ms, mut conn, left, .. } = guest;
         let now = self.floors.clock.now();
         let id = self.floors.delivery.borrow_mut().connections.enter(wire, now);
         conn.accept(now);
@@ -174,6 +175,8 @@ impl Shard {
             conn,
             user,
             device: login.device,
+            address,
+            since: now,
             token: TokenLife::new(&*self.floors.clock, token_expires_ms),
             is_over: false,
             resuming: Some(Box::default()),
@@ -268,9 +271,12 @@ impl Shard {
 
     /// Tells the client why, and ends the connection once that is written.
     pub fn close(&self, id: ConnectionId, code: CloseCode, after: Duration, text: &str) {
+        self.close_with(id, code, reply::closing(code, after, text));
+    }
+
+    fn close_with(&self, id: ConnectionId, code: CloseCode, frame: bytes::Bytes) {
         self.metrics.closed(code.name());
         self.with_session(id, |session| session.is_over = true);
-        let frame = reply::closing(code, after, text);
         self.floors.delivery.borrow_mut().connections.finish(id, frame);
         self.kick();
     }
@@ -293,13 +299,19 @@ impl Shard {
         self.sessions.borrow_mut().each().all(|(_, session)| session.in_flight == 0)
     }
 
-    /// Tells every client to come back, each after a time of its own within `spread`.
-    pub(super) fn drain(&self, spread: Duration) {
+    /// Tells every client to come back, each after a time of its own, and to one of the places
+    /// where it is welcome meanwhile.
+    pub(super) fn drain(&self, farewell: &Farewell) {
         let ids: Vec<_> = self.sessions.borrow_mut().each().map(|(id, _)| id).collect();
         for id in ids {
             let share = self.random.number() as f64 / u64::MAX as f64;
-            let after = spread.mul_f64(share);
-            self.close(id, CloseCode::GoingAway, after, "the server restarts");
+            let after = farewell.spread.mul_f64(share);
+            let (text, address) = match farewell.to.len() {
+                0 => ("the server restarts", ""),
+                some => ("the server stops", &*farewell.to[self.random.number() as usize % some]),
+            };
+            let frame = reply::closing_to(CloseCode::GoingAway, after, text, address);
+            self.close_with(id, CloseCode::GoingAway, frame);
         }
     }
 
@@ -359,12 +371,12 @@ impl Shard {
 
     /// One turn. `true`: there is more to do at once.
     fn turn(self: &Rc<Self>) -> bool {
-        let (answers, cuts) = {
+        let (answers, orders) = {
             let mut delivery = self.floors.delivery.borrow_mut();
             delivery.deliver();
-            (delivery.take_answers(), delivery.take_cuts())
+            (delivery.take_answers(), delivery.take_orders())
         };
-        cuts.into_iter().for_each(|cut| self.cut(cut));
+        orders.into_iter().for_each(|order| self.obey(order));
         for (route, outcome) in &answers {
             self.answer(*route, outcome);
         }

@@ -1,9 +1,11 @@
 //! Sessions by connection: a slot each, told apart by generation.
 
+use std::net::IpAddr;
 use std::task::Waker;
 
 use damso_proto::id::UserNo;
 use damso_proto::server::ServerConn;
+use damso_proto::time::Moment;
 use tokio::task::AbortHandle;
 
 use super::token_life::TokenLife;
@@ -16,6 +18,9 @@ pub(super) struct Session {
     pub(super) conn: ServerConn,
     pub(super) user: UserNo,
     pub(super) device: DeviceId,
+    /// Where it comes from, if a proxy did not keep that to itself.
+    pub(super) address: Option<IpAddr>,
+    pub(super) since: Moment,
     /// Until when its token lets it stay.
     pub(super) token: TokenLife,
     /// It was told why it ends: nothing that it said is heard any more.
@@ -80,7 +85,15 @@ impl Table {
 
     /// Every session, with its connection.
     pub(super) fn each(&mut self) -> impl Iterator<Item = (ConnectionId, &mut Session)> {
-        let slots = self.slots.iter_mut().enumerate();
+        self.each_from(0)
+    }
+
+    /// The same from this slot on.
+    pub(super) fn each_from(
+        &mut self,
+        from: u32,
+    ) -> impl Iterator<Item = (ConnectionId, &mut Session)> {
+        let slots = self.slots.iter_mut().enumerate().skip(from as usize);
         slots.filter_map(|(slot, entry)| {
             let (generation, session) = entry.as_mut()?;
             let slot = u32::try_from(slot).ok()?;

@@ -24,6 +24,7 @@ mod keys; //   whose tokens count, and how keys come from their issuer
 mod layers; //  who may import whom
 mod lifecycle; // the binary from its start to its end
 mod moderation; // who is muted or kept out
+mod operate; // what an operator has a running server say and do
 mod overload; // ten times more than can be done
 mod people; //  who is who, who talks to whom
 mod process; // a server to test as a process of its own

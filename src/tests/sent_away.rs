@@ -211,7 +211,7 @@ fn post(server: &Process, headers: &str, body: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(server.admin()).expect("the admin port");
     let length = body.len();
     let request = format!(
-        "POST /revoke HTTP/1.1\r\nHost: damso\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n{body}"
+        "POST /revoke HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n{body}"
     );
     stream.write_all(request.as_bytes()).expect("a request goes out");
     let mut answer = String::new();

@@ -146,7 +146,7 @@ impl Lobby {
         };
         let number = place.number();
         let task = tokio::task::spawn_local(async move {
-            let shaken = enter(entrance, socket).await;
+            let shaken = enter(entrance, socket, address).await;
             // A proxy's own connections look whether somebody is here.
             if let Some(address) = address.filter(|_| !shaken) {
                 guests.failed(address, clock.now());

@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::future::poll_fn;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -57,7 +58,7 @@ enum Ended {
 
 /// Takes one accepted connection as far as it comes. Bounded in time and memory. Returns whether
 /// the handshake came to its end, as this protocol's.
-pub async fn enter(entrance: Entrance, socket: Box<dyn Socket>) -> bool {
+pub async fn enter(entrance: Entrance, socket: Box<dyn Socket>, address: Option<IpAddr>) -> bool {
     let Ok(wire) = Wire::accept(socket, entrance.tls.clone()) else { return false };
     let now = entrance.shard.floors().clock.now();
     let conn = ServerConn::new(entrance.shard.conn_options(), now);
@@ -73,6 +74,7 @@ pub async fn enter(entrance: Entrance, socket: Box<dyn Socket>) -> bool {
             let guest = Guest {
                 user,
                 login,
+                address,
                 revocations,
                 proof,
                 is_told,

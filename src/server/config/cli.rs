@@ -50,6 +50,14 @@ pub enum Command {
     Serve,
     /// Print a connection string for a person, signed by the built-in issuer.
     Token(TokenArgs),
+    /// Say how a running server is: exit 0 if it takes connections and messages, else 1.
+    Status(StatusArgs),
+    /// List who is connected to a running server.
+    Connections(ConnectionsArgs),
+    /// End connections at a running server; their clients may come back.
+    Kick(KickArgs),
+    /// End a running server: clients are told when to come back, and where.
+    Drain(DrainArgs),
     /// Make a person's tokens so far, or one device of theirs, count no more at a running server.
     Revoke(RevokeArgs),
     /// Make, list or revoke keys of backends for the HTTP API. Works whether a server runs or not.
@@ -71,6 +79,58 @@ pub struct TokenArgs {
     /// How long the token is good for, in hours.
     #[arg(long, default_value_t = 24 * 30)]
     pub hours: u64,
+}
+
+/// Options of `damso status`. The server is found where the configuration has its admin port, and
+/// asked with the password that it names.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct StatusArgs {
+    /// For programs.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Options of `damso connections`.
+#[derive(Args, Clone, Debug)]
+pub struct ConnectionsArgs {
+    /// Of this person alone.
+    #[arg(long)]
+    pub user: Option<String>,
+    /// So many at most.
+    #[arg(long, default_value_t = 100)]
+    pub max: usize,
+    /// For programs: one connection a line.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Options of `damso kick`.
+#[derive(Args, Clone, Debug)]
+pub struct KickArgs {
+    /// All connections of this person. To keep them out, revoke them.
+    #[arg(long, required_unless_present = "connection", conflicts_with = "connection")]
+    pub user: Option<String>,
+    /// Of theirs, only this device's.
+    #[arg(long, requires = "user")]
+    pub device: Option<String>,
+    /// This connection, as `damso connections` calls it.
+    #[arg(long)]
+    pub connection: Option<String>,
+    /// Clients stay away for so many seconds, and up to twice that.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    pub after: u64,
+}
+
+/// Options of `damso drain`.
+#[derive(Args, Clone, Debug)]
+pub struct DrainArgs {
+    /// Clients come back within so many seconds, each at a time of its own; without it, within
+    /// server.drain_spread.
+    #[arg(long, value_name = "SECONDS")]
+    pub within: Option<u64>,
+    /// Clients go here meanwhile; may be repeated. Without it, to server.alternates.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub to: Vec<String>,
 }
 
 /// Options of `damso revoke`. The server is found where the configuration has its admin page.

@@ -1,7 +1,8 @@
 //! What values need of this machine: files that can be used, a directory that can be written, ports
 //! that are free. Nothing is written, and no port is kept.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::net::SocketAddr;
 use std::path::Path as FilePath;
 
@@ -10,7 +11,9 @@ use rustix::fs::Access;
 use super::mistake::Mistake;
 use super::origin::Path;
 use super::settings::Config;
-use super::table::{ADMIN, API, CERT, CHAT, DATA, KEY, TOKEN_KEYS, elsewhere};
+use super::table::{ADMIN, ADMIN_TOKEN, API, CERT, CHAT, DATA, KEY, TOKEN_KEYS, elsewhere};
+use crate::admin::AdminToken;
+use crate::model::limits::ADMIN_TOKEN_BYTES;
 use crate::runtime::clock::{Clock as _, RealClock};
 use crate::session::token::VerifyingKey;
 use crate::transport::{self, Standing, certificate, certificate::CertificateError};
@@ -28,6 +31,7 @@ pub(super) fn check_all(config: &Config, ports: bool) -> Vec<Checked> {
     let mut all = vec![
         Checked { name: "certificate", found: certificate_of(config) },
         Checked { name: "token keys", found: token_keys(config) },
+        Checked { name: "admin port", found: admin_port(config) },
         Checked { name: "data directory", found: data(config) },
     ];
     all.extend(ports.then(|| Checked { name: "ports", found: free(config) }));
@@ -90,6 +94,35 @@ fn token_keys(config: &Config) -> Result<String, Vec<Mistake>> {
     // Nobody is asked: whether it answers now says nothing about later.
     from.extend(config.token_jwks.as_ref().map(|url| format!("{url}, once they are fetched")));
     if wrong.is_empty() { Ok(from.join(", ")) } else { Err(wrong) }
+}
+
+fn admin_port(config: &Config) -> Result<String, Vec<Mistake>> {
+    match (admin_token(config), config.admin.ip().is_loopback()) {
+        (Ok(None), _) => Ok("without a password, for this machine alone".to_owned()),
+        (Ok(Some(_)), true) => Ok("with a password".to_owned()),
+        (Ok(Some(_)), false) => Ok("with a password, plain HTTP: trust that network".to_owned()),
+        (Err(mistake), _) => Err(vec![mistake]),
+    }
+}
+
+/// The admin port's password, if it has one.
+///
+/// # Errors
+/// Its file holds none, or cannot be read.
+pub(in crate::server) fn admin_token(config: &Config) -> Result<Option<AdminToken>, Mistake> {
+    let Some(path) = &config.admin_token_file else { return Ok(None) };
+    let wrong = |what: String| {
+        let advice = "make one: `head -c 32 /dev/urandom | base64 > admin-token`, a line of 32 to \
+                      512 visible characters";
+        Mistake::new(config.origin(ADMIN_TOKEN), ADMIN_TOKEN, what, advice)
+    };
+    let mut text = String::new();
+    // One more than the longest, and the line's end.
+    let max = *ADMIN_TOKEN_BYTES.end() as u64 + 2;
+    let read = File::open(path).and_then(|file| file.take(max).read_to_string(&mut text));
+    read.map_err(|error| wrong(format!("cannot read {}: {error}", path.display())))?;
+    let token = AdminToken::parse(&text);
+    token.map(Some).ok_or_else(|| wrong(format!("{} holds no password", path.display())))
 }
 
 fn data(config: &Config) -> Result<String, Vec<Mistake>> {

@@ -32,10 +32,13 @@ mod unit; //      durations, sizes and rates as people write them
 mod tests;
 
 pub use check::{Told, check};
-pub use cli::{Cli, Command, ConfigCommand, DoctorArgs, KeyCommand, RevokeArgs, TokenArgs};
+pub use cli::{
+    Cli, Command, ConfigCommand, ConnectionsArgs, DoctorArgs, DrainArgs, KeyCommand, KickArgs,
+    RevokeArgs, StatusArgs, TokenArgs,
+};
 pub use default::{annotated, effective};
 pub use flags::Flags;
-pub(super) use machine::{no_data, not_admin, not_api, not_chat};
+pub(super) use machine::{admin_token, no_data, not_admin, not_api, not_chat};
 pub use mistake::{Mistake, Mistakes};
 pub use origin::{Origin, Origins};
 pub use settings::Config;

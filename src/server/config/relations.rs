@@ -2,13 +2,16 @@
 
 use std::net::SocketAddr;
 
+use damso_proto::address::is_authority;
+
 use super::mistake::Mistake;
 use super::origin::{Origin, Path};
 use super::settings::Config;
 use super::table::{
-    self, ADMIN, API, CERT, CHAT, KEY, NAMES, TOKEN_AUDIENCE, TOKEN_ISSUER, TOKEN_JWKS, TOKEN_KEYS,
+    self, ADMIN, ADMIN_TOKEN, ALTERNATES, API, CERT, CHAT, KEY, NAMES, TOKEN_AUDIENCE,
+    TOKEN_ISSUER, TOKEN_JWKS, TOKEN_KEYS,
 };
-use crate::model::limits::Relation;
+use crate::model::limits::{ALTERNATES_MAX, Relation};
 use crate::transport::certificate;
 
 /// Everything that does not hold. Told at the value that was given; a default is taken for right
@@ -126,19 +129,32 @@ fn meet(one: SocketAddr, other: SocketAddr) -> bool {
 
 /// What is wrong with a value for a reason beyond its form.
 fn alone(config: &Config) -> impl Iterator<Item = (Path, Mistake)> {
-    let open = (!config.admin.ip().is_loopback()).then(|| {
+    let open = !config.admin.ip().is_loopback() && config.admin_token_file.is_none();
+    let open = open.then(|| {
         let what =
-            format!("{} is not a loopback address, and the page has no password", config.admin);
+            format!("{} is not a loopback address, and the port has no password", config.admin);
         let advice = format!(
-            "write \"127.0.0.1:{}\", and put a proxy in front of it if others must read it",
+            "write \"127.0.0.1:{}\", or give it one: `head -c 32 /dev/urandom | base64 > \
+             admin-token`, and {ADMIN_TOKEN} = \"admin-token\"",
             config.admin.port()
         );
         (ADMIN, Mistake::new(config.origin(ADMIN), ADMIN, what, advice))
+    });
+    let alternates = &config.alternates;
+    let too_many = (alternates.len() > ALTERNATES_MAX).then(|| {
+        (format!("{} are too many", alternates.len()), format!("give {ALTERNATES_MAX} at most"))
+    });
+    let nowhere = alternates.iter().filter(|place| !is_authority(place)).map(|place| {
+        let advice = "write addresses like \"chat2.example.org:7443\", without a scheme";
+        (format!("{place:?} is not HOST:PORT"), advice.to_owned())
+    });
+    let alternates = too_many.into_iter().chain(nowhere).map(|(what, advice)| {
+        (ALTERNATES, Mistake::new(config.origin(ALTERNATES), ALTERNATES, what, advice))
     });
     let nameless = config.names.iter().filter(|name| !certificate::is_name(name)).map(|name| {
         let what = format!("{name:?} is no host name or IP address");
         let advice = "write names like \"chat.example.org\", without port or scheme";
         (NAMES, Mistake::new(config.origin(NAMES), NAMES, what, advice))
     });
-    open.into_iter().chain(nameless)
+    open.into_iter().chain(alternates).chain(nameless)
 }

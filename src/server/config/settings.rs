@@ -19,8 +19,10 @@ use crate::store::directory::Provision;
 pub struct Config {
     /// Where chat clients connect (TLS). Port 0 takes a free one.
     pub chat: SocketAddr,
-    /// The admin page, plain HTTP.
+    /// The admin port, plain HTTP.
     pub admin: SocketAddr,
+    /// A file with its password. `None`: it has none, and is on loopback.
+    pub admin_token_file: Option<PathBuf>,
     /// Where backends ask, HTTPS.
     pub api: SocketAddr,
     /// Certificate chain (PEM). `None`: a development CA of the server's own.
@@ -48,6 +50,8 @@ pub struct Config {
     pub shards: usize,
     /// Most connections at a time; 0: what the descriptor limit allows.
     pub connections: usize,
+    /// Further addresses of this service, HOST:PORT, for clients that do not reach this server.
+    pub alternates: Vec<String>,
     /// What people may, and how much.
     pub limits: Limits,
     /// Where values came from, for whoever is told that one of them is wrong.
@@ -59,6 +63,7 @@ impl Default for Config {
         Self {
             chat: SocketAddr::from(([127, 0, 0, 1], 7443)),
             admin: SocketAddr::from(([127, 0, 0, 1], 9464)),
+            admin_token_file: None,
             api: SocketAddr::from(([127, 0, 0, 1], 7480)),
             cert: None,
             key: None,
@@ -72,6 +77,7 @@ impl Default for Config {
             provision: Provision::Auto,
             shards: 0,
             connections: 0,
+            alternates: Vec::new(),
             limits: Limits::DEFAULT,
             origins: Origins::default(),
         }

@@ -32,11 +32,13 @@ pub(super) struct Setting {
 
 pub(super) const CHAT: Path = "listen.chat";
 pub(super) const ADMIN: Path = "listen.admin";
+pub(super) const ADMIN_TOKEN: Path = "listen.admin_token_file";
 pub(super) const API: Path = "listen.api";
 pub(super) const CERT: Path = "tls.cert";
 pub(super) const KEY: Path = "tls.key";
 pub(super) const NAMES: Path = "tls.names";
 pub(super) const DATA: Path = "data.dir";
+pub(super) const ALTERNATES: Path = "server.alternates";
 pub(super) const TOKEN_KEYS: Path = "auth.token_keys";
 pub(super) const TOKEN_JWKS: Path = "auth.token_jwks";
 pub(super) const TOKEN_AUDIENCE: Path = "auth.token_audience";
@@ -72,7 +74,7 @@ const fn setting(
 }
 
 /// Every setting.
-pub(super) static SETTINGS: [Setting; 37] = [
+pub(super) static SETTINGS: [Setting; 39] = [
     setting(
         CHAT,
         Some("listen"),
@@ -85,7 +87,17 @@ pub(super) static SETTINGS: [Setting; 37] = [
         Some("admin"),
         "DAMSO_ADMIN",
         Place::Address(|c| &mut c.admin),
-        "The admin page: metrics and health, plain HTTP without a password. On loopback only.",
+        "The admin port: metrics, health and what an operator does, plain HTTP. Elsewhere than on \
+         loopback it needs admin_token_file.",
+    ),
+    setting(
+        ADMIN_TOKEN,
+        Some("admin-token-file"),
+        "DAMSO_ADMIN_TOKEN_FILE",
+        Place::File(|c| &mut c.admin_token_file),
+        "A file with the admin port's password, 32 characters or more: everybody who asks there \
+         needs it (Authorization: Bearer), but probes of /healthz and /readyz. Keep it on a \
+         network that you trust: it is plain HTTP.",
     ),
     setting(
         API,
@@ -184,6 +196,15 @@ pub(super) static SETTINGS: [Setting; 37] = [
         "DAMSO_CONNECTIONS",
         Place::Count(|c| &mut c.connections, 0..=usize::MAX),
         "Most connections at a time; 0 = what the descriptor limit allows.",
+    ),
+    setting(
+        ALTERNATES,
+        Some("alternate"),
+        "DAMSO_ALTERNATES",
+        Place::Names(|c| &mut c.alternates),
+        "Further addresses of this service, HOST:PORT, at most 8: clients are told them when they \
+         log in, and try them when this one does not answer; each is sent to one of them when \
+         this server stops.",
     ),
     setting(
         "server.drain_spread",
@@ -409,7 +430,19 @@ mod tests {
         let flags: Vec<_> = SETTINGS.iter().filter_map(|setting| setting.flag).collect();
         assert_eq!((paths.len(), variables.len()), (SETTINGS.len(), SETTINGS.len()));
         assert_eq!(flags.iter().collect::<BTreeSet<_>>().len(), flags.len());
-        for path in [CHAT, ADMIN, API, CERT, KEY, NAMES, DATA, TOKEN_KEYS, TOKEN_JWKS] {
+        for path in [
+            CHAT,
+            ADMIN,
+            ADMIN_TOKEN,
+            API,
+            CERT,
+            KEY,
+            NAMES,
+            DATA,
+            ALTERNATES,
+            TOKEN_KEYS,
+            TOKEN_JWKS,
+        ] {
             assert!(find(path).is_some(), "{path}");
         }
     }

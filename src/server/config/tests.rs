@@ -96,6 +96,7 @@ fn the_annotated_file_is_exactly_the_defaults() {
     // What has no value by default can be given where it stands.
     let text = annotated().replace("# cert =", "cert =").replace("# key =", "key =");
     let text = text.replace("# token_jwks =", "token_jwks =");
+    let text = text.replace("# admin_token_file =", "admin_token_file =");
     let read = file(&text.replace("# token_issuer =", "token_issuer =")).expect("no mistakes");
     assert_eq!(read.cert, Some(PathBuf::from("/etc/cert.pem")));
     assert_eq!(read.token_jwks.as_deref(), Some("https://id.example.org/jwks.json"));

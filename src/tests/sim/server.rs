@@ -19,6 +19,7 @@ use damso::model::rate::Rates;
 use damso::runtime::door::{Door, Steps};
 use damso::runtime::placement::Shards;
 use damso::runtime::route::ShardNo;
+use damso::runtime::shutdown::Farewell;
 use damso::runtime::snowflake::{Machine, Snowflake};
 use damso::session::{self, Shard};
 use damso::store::directory::Provision;
@@ -105,7 +106,10 @@ impl Server {
     /// Asks it to stop, as SIGTERM does, and waits until it has.
     pub(crate) async fn drain(&self) {
         let shards = self.shards.borrow().clone();
-        let drains = shards.into_iter().map(|shard| async move { session::drain(&shard).await });
+        let drains = shards.into_iter().map(|shard| async move {
+            let spread = shard.floors().limits.drain_spread;
+            session::drain(&shard, &Farewell { spread, to: Vec::new() }).await;
+        });
         for drained in drains.map(spawn_local).collect::<Vec<_>>() {
             drained.await.expect("nobody ends a drain");
         }
@@ -174,7 +178,7 @@ async fn accept(story: Rc<Story>, entrances: Vec<Entrance>) {
     let mut incoming = story.network.listen();
     while let Some(socket) = incoming.recv().await {
         let entrance = story.dice.pick(&entrances).clone();
-        spawn_local(transport::enter(entrance, Box::new(socket)));
+        spawn_local(transport::enter(entrance, Box::new(socket), None));
     }
 }
 
