@@ -138,8 +138,8 @@ impl Problem {
 
     /// Tokens are issued elsewhere.
     pub(super) fn no_issuer() -> Self {
-        let detail = "this server issues no tokens: it runs with auth.token_key, so your own \
-                      issuer signs them";
+        let detail = "this server issues no tokens: it runs with auth.token_keys or token_jwks, so \
+                      your own issuer signs them";
         Self::new(StatusCode::CONFLICT, Code::NotAllowed, detail).called("external_issuer")
     }
 }

@@ -103,6 +103,9 @@ pub const RESUME_READS_MAX: usize = 64;
 pub const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(5);
 /// A valid Hello must have come after this long.
 pub const LOGIN_TIME_MAX: Duration = Duration::from_secs(10);
+/// Steps of logins between two turns of a shard: a connection taken in, half a handshake, a token's
+/// signature. Of 25 to 150 us each; so many are half of what a full turn takes.
+pub const LOGIN_STEPS_PER_TURN: usize = 8;
 /// A login that meets a revocation is looked up again, so often at most.
 pub const LOGIN_LOOKS_MAX: usize = 8;
 /// A revocation is confirmed by the person's home shard within this, or its outcome is unknown.

@@ -24,6 +24,7 @@ mod shard; //   a shard: its floors, its sessions, its turn
 mod table; //   sessions by connection
 pub mod token; //  who is it: tokens, checked and issued
 mod token_life; // until when a token lets its bearer stay
+mod turnstile; // so many steps of logins between two turns
 mod welcome; // what a device is told once it is in
 
 pub use life::{drain, make};

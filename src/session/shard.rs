@@ -27,6 +27,7 @@ use super::reply;
 use super::table::{Session, Table};
 use super::token::Verifier;
 use super::token_life::TokenLife;
+use super::turnstile::Turnstile;
 use crate::connections::{Notice, Ready, Received, Wire};
 use crate::delivery::{Mail, Outcome};
 use crate::model::limits;
@@ -69,6 +70,7 @@ pub struct Shard {
     /// Connections whose pause ended and whose machine may hold input from before it.
     unpaused: RefCell<Vec<ConnectionId>>,
     random: Arc<dyn Random>,
+    turnstile: Turnstile,
     metrics: Metrics,
 }
 
@@ -102,6 +104,7 @@ impl Shard {
             held_back: RefCell::default(),
             unpaused: RefCell::default(),
             random,
+            turnstile: Turnstile::new(me),
             metrics: Metrics::new(me),
         })
     }
@@ -162,6 +165,11 @@ impl Shard {
     /// Asks for a turn.
     pub fn kick(&self) {
         self.kicked.notify_one();
+    }
+
+    /// Waits until a step of a login may be made: there is room for so many between two turns.
+    pub async fn admit_step(&self) {
+        self.turnstile.pass(|| self.kick()).await;
     }
 
     /// Takes a person in whose home this is, and welcomes them. The reading task is the caller's.
@@ -396,7 +404,8 @@ impl Shard {
         }
         self.admit(oldest);
         self.metrics.turn(oldest);
-        turn.more
+        let logins_wait = self.turnstile.turned();
+        turn.more || logins_wait
     }
 
     fn answer(&self, route: Route, outcome: &Outcome) {

@@ -302,3 +302,28 @@ fn strangers_leave_nothing_behind() {
     println!("4,400 strangers: {resident} -> {resident_after} bytes, {sockets} sockets");
     assert!(resident_after < resident + GROWTH_BYTES_MAX, "{resident} -> {resident_after}");
 }
+
+#[test]
+fn whoever_comes_in_a_crowd_waits_between_turns_and_gets_in() {
+    const CROWD: usize = 30;
+    let server = Process::start(&["--shards", "1"]);
+    let strings: Vec<_> = (0..CROWD).map(|at| server.string(&format!("person-{at}"))).collect();
+    let (mut bob, _) = Raw::log_in(&server.string("bob"), "a", Default::default());
+    let string: ConnectionString = strings[0].parse().expect("a connection string");
+    // Nobody turns the shard between two of them, unless something else does.
+    let mut silent = Vec::new();
+    while server.counted("damso_login_steps_put_off_total", "") == 0.0 {
+        silent.extend((0..CROWD).map(|_| plain(&string).expect("a connection")));
+        assert!(silent.len() < 100 * CROWD, "a crowd is never put off");
+    }
+    let coming: Vec<_> = strings
+        .into_iter()
+        .map(|string| std::thread::spawn(move || Raw::log_in(&string, "a", Default::default()).0))
+        .collect();
+    let mut in_: Vec<Raw> =
+        coming.into_iter().map(|one| one.join().expect("they get in")).collect();
+    for raw in in_.iter_mut().chain([&mut bob]) {
+        raw.fence().expect("everybody is served");
+    }
+    server.wait_until("the queue ends", |server| server.metric("damso_login_steps_waiting") == 0.0);
+}

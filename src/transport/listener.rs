@@ -81,6 +81,8 @@ pub async fn accept(
     let lobby = Lobby { entrance, guests };
     let mut pause = limits::ACCEPT_PAUSE_MIN;
     loop {
+        // The kernel keeps whoever comes faster than that.
+        lobby.entrance.shard.admit_step().await;
         let (stream, address) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {

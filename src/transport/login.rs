@@ -117,11 +117,13 @@ struct Coming {
 impl Coming {
     async fn log_in(&mut self, entrance: &Entrance) -> Result<Known, Ended> {
         let patience = entrance.shard.floors().limits.handshake_time;
-        tokio::time::timeout(patience, self.shake_hands())
+        tokio::time::timeout(patience, self.shake_hands(&entrance.shard))
             .await
             .map_err(|_| Ended::Silent("tls_late"))??;
         let hello = self.hello(entrance).await?;
         let (door, clock) = (&entrance.door, &*entrance.shard.floors().clock);
+        // The token's signature is as much work as half a handshake.
+        entrance.shard.admit_step().await;
         let checked = session::check(&hello, (&door.verifier, &door.proofs), clock);
         let claimed = checked.await.map_err(Ended::Told)?;
         let revocations = door.directory.revocations();
@@ -130,9 +132,11 @@ impl Coming {
         Ok(Known { user, is_told, claimed, revocations })
     }
 
-    async fn shake_hands(&mut self) -> Result<(), Ended> {
+    async fn shake_hands(&mut self, shard: &Shard) -> Result<(), Ended> {
         while !self.wire.handshaken() {
-            self.more().await?;
+            self.readable().await?;
+            shard.admit_step().await;
+            self.read()?;
         }
         if self.wire.alpn() == Some(ALPN) {
             self.shaken = true;
@@ -167,9 +171,16 @@ impl Coming {
 
     /// Waits for bytes and takes what is there.
     async fn more(&mut self) -> Result<(), Ended> {
-        poll_fn(|context| self.wire.poll_ready(context, Interest::Read))
-            .await
-            .map_err(|_| Ended::Silent("gone"))?;
+        self.readable().await?;
+        self.read()
+    }
+
+    async fn readable(&self) -> Result<(), Ended> {
+        let ready = poll_fn(|context| self.wire.poll_ready(context, Interest::Read)).await;
+        ready.map_err(|_| Ended::Silent("gone"))
+    }
+
+    fn read(&mut self) -> Result<(), Ended> {
         match self.wire.receive(&mut self.scratch.borrow_mut(), &mut self.plain) {
             Ok(Received::Some | Received::Blocked) => Ok(()),
             Ok(Received::End) => Err(Ended::Silent("gone")),

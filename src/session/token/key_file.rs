@@ -1,6 +1,7 @@
 //! Keys in files, and files that cannot be used.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use rustls::pki_types::SubjectPublicKeyInfoDer;
@@ -17,7 +18,10 @@ impl VerifyingKey {
     /// # Errors
     /// [`KeyError`] names the file.
     pub fn load(path: &Path) -> Result<Vec<Self>, KeyError> {
-        let bytes = std::fs::read(path).map_err(|error| KeyError::io(path, error))?;
+        let mut bytes = Vec::new();
+        let max = TOKEN_KEYS_BYTES_MAX as u64 + 1;
+        let read = File::open(path).and_then(|file| file.take(max).read_to_end(&mut bytes));
+        read.map_err(|error| KeyError::io(path, error))?;
         if bytes.len() > TOKEN_KEYS_BYTES_MAX {
             return Err(KeyError::new(path, JwksError::TooLong));
         }
