@@ -4,14 +4,16 @@ use std::fs;
 
 use metrics::gauge;
 
+use crate::runtime::memory::Resident;
+
 /// Reads `/proc/self` into gauges. What cannot be read is left as it was.
 pub(super) fn measure() {
     if let Some(open) = open_descriptors() {
         gauge!("process_open_fds").set(open as f64);
     }
     gauge!("process_max_fds").set(descriptors() as f64);
-    if let Some(bytes) = resident_bytes() {
-        gauge!("process_resident_memory_bytes").set(bytes as f64);
+    if let Some(resident) = Resident::now() {
+        gauge!("process_resident_memory_bytes").set(resident.all as f64);
     }
     gauge!("process_cpu_seconds_total").set(cpu_seconds());
     if let Some(threads) = threads() {
@@ -28,13 +30,6 @@ pub fn descriptors() -> u64 {
 pub(super) fn open_descriptors() -> Option<usize> {
     // One of them is the listing itself.
     Some(fs::read_dir("/proc/self/fd").ok()?.count().saturating_sub(1))
-}
-
-/// Memory that is in use.
-pub(super) fn resident_bytes() -> Option<u64> {
-    let statm = fs::read_to_string("/proc/self/statm").ok()?;
-    let pages: u64 = statm.split_whitespace().nth(1)?.parse().ok()?;
-    Some(pages * rustix::param::page_size() as u64)
 }
 
 /// Processor time of all its threads.

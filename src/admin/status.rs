@@ -11,13 +11,14 @@ use super::parts::Parts;
 use super::process;
 use super::report::{ShardRow, Status};
 use crate::delivery::Counts;
+use crate::runtime::memory::Resident;
 
 pub(super) async fn status(State(parts): State<Arc<Parts>>) -> Response {
     let shards = parts.operator.counts().await;
     let status = Status {
         facts: parts.health.facts(),
         not_ready: parts.health.ready().err(),
-        resident_bytes: process::resident_bytes(),
+        resident_bytes: Resident::now().map(|resident| resident.all),
         descriptors: process::open_descriptors(),
         descriptors_max: process::descriptors(),
         cpu_s: process::cpu_seconds(),

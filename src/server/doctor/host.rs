@@ -5,6 +5,7 @@ use std::fs;
 use rustix::process::{Resource, getrlimit};
 
 use super::measured::Host;
+use crate::runtime::memory::Supply;
 
 /// Time of all cores so far, in ticks.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
@@ -31,19 +32,15 @@ impl Ticks {
 
 /// Reads all of it; `begun` is when measuring began.
 pub(super) fn look(begun: Ticks) -> Host {
-    let memory = read("/proc/meminfo");
+    let memory = Supply::now();
     let limit = getrlimit(Resource::Nofile);
-    let total = kib_of(&memory, "MemTotal").unwrap_or_default();
-    let own = read("/proc/self/cgroup");
-    let limits = limit_files(&own).into_iter().filter_map(|path| read(&path).trim().parse().ok());
     let (busy_percent, steal_percent) = Ticks::now().since(begun);
     Host {
         cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         processor: field(&read("/proc/cpuinfo"), "model name").unwrap_or_default(),
-        memory_bytes: total,
-        memory_available_bytes: kib_of(&memory, "MemAvailable").unwrap_or_default(),
-        // Without a limit there is a number beyond any memory.
-        memory_limit_bytes: limits.filter(|limit: &u64| *limit < total).min(),
+        memory_bytes: memory.total,
+        memory_available_bytes: memory.available,
+        memory_limit_bytes: memory.limit,
         descriptors_soft: limit.current.unwrap_or(u64::MAX),
         descriptors_hard: limit.maximum.unwrap_or(u64::MAX),
         busy_percent,
@@ -69,29 +66,6 @@ fn field(text: &str, name: &str) -> Option<String> {
     Some(line.split_once(':')?.1.trim().to_owned())
 }
 
-fn kib_of(meminfo: &str, name: &str) -> Option<u64> {
-    let kib = field(meminfo, &format!("{name}:"))?;
-    kib.trim_end_matches("kB").trim().parse::<u64>().ok()?.checked_mul(1_024)
-}
-
-/// Where a memory limit may stand: of either version of control groups, under the whole name or,
-/// inside a container, under none.
-fn limit_files(own: &str) -> Vec<String> {
-    own.lines()
-        .flat_map(|line| {
-            let mut parts = line.splitn(3, ':').skip(1);
-            let (controller, path) = (parts.next().unwrap_or("-"), parts.next().unwrap_or("/"));
-            let (root, file) = match controller {
-                "" => ("/sys/fs/cgroup", "memory.max"),
-                "memory" => ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
-                _ => return Vec::new(),
-            };
-            let path = path.trim_end_matches('/');
-            vec![format!("{root}{path}/{file}"), format!("{root}/{file}")]
-        })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -104,19 +78,6 @@ mod tests {
         assert_eq!(Ticks { all: 300, idle: 215, stolen: 12 }.since(then), (25.0, 5.0));
         assert_eq!(then.since(then), (0.0, 0.0));
         assert_eq!(parse_ticks(""), Ticks::default());
-        let meminfo = "MemTotal:       24683712 kB\nMemAvailable:      1024 kB\n";
-        assert_eq!(kib_of(meminfo, "MemAvailable"), Some(1 << 20));
-        assert_eq!(kib_of(meminfo, "Mem"), None);
-        let two = limit_files("4:memory:/a/b\n1:cpu:/\n0::/\n");
-        assert_eq!(
-            two,
-            [
-                "/sys/fs/cgroup/memory/a/b/memory.limit_in_bytes",
-                "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-                "/sys/fs/cgroup/memory.max",
-                "/sys/fs/cgroup/memory.max",
-            ]
-        );
     }
 
     #[test]
