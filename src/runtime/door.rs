@@ -5,13 +5,17 @@
 //!          full: refused at once
 //! ```
 //!
+//! What a job allocates is freed by others, mostly, and an allocator with a heap per thread takes
+//! that back when the thread works again. A thread that has nothing to do keeps it, unless it ends:
+//! [`Threads::renew`] has each such one give its place to another.
+//!
 //! A [`Door::stepped`] has no threads: a simulation takes jobs out in an order of its own,
 //! and decides when each runs and when its result arrives.
 
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
 use std::thread::JoinHandle;
 use std::{io, panic, thread};
 
@@ -53,13 +57,16 @@ enum Inner {
 #[derive(Clone, Debug)]
 pub struct Steps(Arc<Queue>);
 
+/// The threads of a door, for whoever does not keep it from closing.
+#[derive(Clone, Debug)]
+pub struct Threads(Weak<Queue>);
+
 /// Work that was taken out of a stepped door.
 pub struct Step(Job);
 
 #[derive(Debug)]
 struct Pool {
     queue: Arc<Queue>,
-    threads: Vec<JoinHandle<()>>,
 }
 
 struct Queue {
@@ -76,6 +83,18 @@ struct Queue {
 struct State {
     jobs: VecDeque<Job>,
     closing: bool,
+    /// How often threads with nothing to do were to be renewed.
+    renewals: u64,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// Why a thread does no more jobs.
+#[derive(PartialEq, Eq)]
+enum Left {
+    /// The door is closed, and nothing waits.
+    Closed,
+    /// Another is to take its place.
+    ToBeRenewed,
 }
 
 impl Door {
@@ -86,11 +105,9 @@ impl Door {
     pub fn new(name: &str, threads: usize, waiting_max: usize) -> io::Result<Self> {
         let queue = Arc::new(Queue::new(waiting_max));
         // Made before the threads, so that those already started end if a later one fails.
-        let mut pool = Pool { queue, threads: Vec::with_capacity(threads) };
+        let pool = Pool { queue };
         for number in 0..threads.max(1) {
-            let queue = Arc::clone(&pool.queue);
-            let builder = thread::Builder::new().name(format!("{name}-{number}"));
-            pool.threads.push(builder.spawn(move || queue.work())?);
+            pool.queue.seat(format!("{name}-{number}"))?;
         }
         Ok(Self(Arc::new(Inner::Pool(pool))))
     }
@@ -152,6 +169,14 @@ impl Door {
         if self.queue().push(job) { Ok(()) } else { Err(DoorError::Full) }
     }
 
+    /// Its threads; none, if it has none.
+    pub fn threads(&self) -> Threads {
+        Threads(match &*self.0 {
+            Inner::Pool(pool) => Arc::downgrade(&pool.queue),
+            Inner::Inline(_) | Inner::Stepped(_) => Weak::new(),
+        })
+    }
+
     /// How many jobs wait for a thread; for the gauge.
     pub fn waiting(&self) -> usize {
         self.queue().lock().jobs.len()
@@ -167,6 +192,16 @@ impl Door {
             Inner::Inline(queue) => queue,
             Inner::Stepped(queue) => queue,
             Inner::Pool(pool) => &pool.queue,
+        }
+    }
+}
+
+impl Threads {
+    /// Has those that have nothing to do end, each once another has begun in its place.
+    pub fn renew(&self) {
+        if let Some(queue) = self.0.upgrade() {
+            queue.lock().renewals += 1;
+            queue.arrived.notify_all();
         }
     }
 }
@@ -213,7 +248,9 @@ impl Drop for Pool {
     fn drop(&mut self) {
         self.queue.lock().closing = true;
         self.queue.arrived.notify_all();
-        for handle in self.threads.drain(..) {
+        loop {
+            // A thread that is being renewed has named the other before it ends.
+            let Some(handle) = self.queue.lock().threads.pop() else { return };
             // A job may hold the last clone of its own door: a thread cannot wait for itself.
             if handle.thread().id() != thread::current().id() && handle.join().is_err() {
                 tracing::error!("a thread of the blocking door ended by a panic");
@@ -247,8 +284,27 @@ impl Queue {
         true
     }
 
-    /// A thread's life: jobs until the door closes and none is left.
-    fn work(&self) {
+    /// Starts a thread.
+    fn seat(self: &Arc<Self>, name: String) -> io::Result<()> {
+        let queue = Arc::clone(self);
+        let builder = thread::Builder::new().name(name.clone());
+        let thread = builder.spawn(move || {
+            while queue.work() == Left::ToBeRenewed {
+                match queue.seat(name.clone()) {
+                    Ok(()) => return,
+                    Err(error) => tracing::warn!(%error, "a thread of the door stays as it is"),
+                }
+            }
+        })?;
+        let threads = &mut self.lock().threads;
+        threads.retain(|thread| !thread.is_finished());
+        threads.push(thread);
+        Ok(())
+    }
+
+    /// A thread's life: jobs until the door closes and none is left, or until it is renewed.
+    fn work(&self) -> Left {
+        let renewals = self.lock().renewals;
         loop {
             let mut state = self.lock();
             let job = loop {
@@ -256,7 +312,10 @@ impl Queue {
                     break job;
                 }
                 if state.closing {
-                    return;
+                    return Left::Closed;
+                }
+                if state.renewals > renewals {
+                    return Left::ToBeRenewed;
                 }
                 state = self.arrived.wait(state).expect("no code that holds this lock panics");
             };
@@ -351,6 +410,21 @@ mod tests {
         }
         drop(door);
         assert_eq!(done.load(Ordering::Relaxed), 100);
+    }
+
+    #[test]
+    fn threads_with_nothing_to_do_give_their_place_to_others() {
+        let door = Door::new("test", 1, 8).unwrap();
+        let who = || wait(door.call(|| thread::current().id())).unwrap();
+        let first = who();
+        assert_eq!(who(), first);
+        door.threads().renew();
+        while who() == first {}
+        assert!(door.queue().lock().threads.len() <= 2, "who has ended is forgotten");
+        let threads = door.threads();
+        drop(door);
+        threads.renew();
+        assert!(threads.0.upgrade().is_none(), "all have ended");
     }
 
     #[test]
