@@ -384,6 +384,17 @@ impl ChannelLog {
         }
     }
 
+    /// Lets go of all frames that these options no longer keep, whoever lacks them.
+    pub(super) fn trim(&mut self, options: &Options) {
+        self.let_go_received(options);
+        if let Some(news) = &mut self.news {
+            while news.bytes > options.log_bytes_max && news.frames.len() > 1 {
+                news.let_go();
+            }
+            news.frames.shrink_to_fit();
+        }
+    }
+
     /// Lets go of all frames: cursors below the head have missed them.
     pub(super) fn forget(&mut self) {
         if let Some(news) = &mut self.news {

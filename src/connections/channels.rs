@@ -150,6 +150,27 @@ impl Channels {
         }
     }
 
+    /// Sheds what these options no longer keep: of each log first, then the largest whole. Returns
+    /// the bytes.
+    pub(super) fn trim(&mut self, options: &Options) -> usize {
+        let before = self.bytes;
+        let mut held: Vec<(usize, u32)> = Vec::new();
+        for (index, log) in &mut self.logs {
+            if log.bytes() > 0 {
+                log.trim(options);
+                held.push((log.bytes(), u32::try_from(index).unwrap_or(u32::MAX)));
+            }
+        }
+        self.bytes = held.iter().map(|(bytes, _)| bytes).sum();
+        held.sort_unstable();
+        while self.bytes > options.shard_log_bytes_max
+            && let Some((_, largest)) = held.pop()
+        {
+            self.change(largest, ChannelLog::forget);
+        }
+        before - self.bytes
+    }
+
     pub(super) fn has_news(&self) -> bool {
         !self.robin.is_empty()
     }

@@ -15,6 +15,7 @@ pub(super) struct Metrics {
     pub(super) control_full: Counter,
     pub(super) gaps: Counter,
     slow: Counter,
+    shed: Counter,
     connections: Gauge,
     channels: Gauge,
     log_bytes: Gauge,
@@ -34,6 +35,7 @@ impl Metrics {
             control_full: counter("damso_control_full_total"),
             gaps: counter("damso_channel_log_gaps_total"),
             slow: counter("damso_slow_readers_cut_total"),
+            shed: counter("damso_memory_shed_bytes_total"),
             connections: gauge("damso_connections"),
             channels: gauge("damso_channel_logs"),
             log_bytes: gauge("damso_channel_log_bytes"),
@@ -53,6 +55,11 @@ impl Metrics {
         if turn.slow > 0 {
             self.slow.increment(u64::from(turn.slow));
         }
+    }
+
+    /// Unsent events were let go of, for want of memory.
+    pub(super) fn shed(&self, bytes: usize) {
+        self.shed.increment(bytes as u64);
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a gauge is an f64")]

@@ -33,6 +33,20 @@ pub struct Options {
     pub stalled_max: Duration,
 }
 
+impl Options {
+    /// The same for a server that is short of memory: unsent events are kept only for readers who
+    /// do not lag.
+    #[must_use]
+    pub fn scarce(self) -> Self {
+        Self {
+            log_bytes_max: self.log_bytes_max.min(limits::SCARCE_CHANNEL_LOG_BYTES),
+            held_bytes_max: 0,
+            shard_log_bytes_max: self.shard_log_bytes_max.min(limits::SCARCE_SHARD_LOG_BYTES),
+            ..self
+        }
+    }
+}
+
 impl Default for Options {
     fn default() -> Self {
         Self {

@@ -35,7 +35,9 @@ pub struct Connections {
     pub(super) notices: Vec<Notice>,
     /// When connections with a full socket are to be looked at: due, slot, generation.
     pub(super) watched: BTreeSet<(Moment, u32, u32)>,
+    /// What holds now; `whole` while memory is not scarce.
     pub(super) options: Options,
+    whole: Options,
     pub(super) metrics: Metrics,
     /// The latest time that anyone told.
     pub(super) now: Moment,
@@ -53,6 +55,7 @@ impl Connections {
             notices: Vec::new(),
             watched: BTreeSet::new(),
             options,
+            whole: options,
             metrics: Metrics::new(shard),
             now: Moment::default(),
         }
@@ -307,6 +310,16 @@ impl Connections {
         {
             self.metrics.gaps.increment(1);
             self.revisit(index);
+        }
+    }
+
+    /// Memory is scarce, or no longer. While it is, less is kept for readers who lag, from now on:
+    /// they are told which events they have to read from history.
+    pub fn keep_less(&mut self, is_scarce: bool) {
+        self.options = if is_scarce { self.whole.scarce() } else { self.whole };
+        if is_scarce {
+            let shed = self.channels.trim(&self.options);
+            self.metrics.shed(shed);
         }
     }
 

@@ -8,7 +8,7 @@ use damso_proto::time::Moment;
 
 use super::keys::{KeyWindow, Known};
 use super::mail::{Refusal, Submission};
-use super::rate::Inflow;
+use super::rate::{Admission, Inflow};
 use super::roster::Roster;
 use super::stage::{Admitted, Told, duplicate_of, row_key};
 use crate::model::draft::Invalid;
@@ -43,6 +43,10 @@ pub(super) fn event(submission: &Submission, bar: Bar<'_>, told: &mut Vec<Told>)
             }
             Known::Fresh if !may_answer(Seq::new(event.reply_to), writer.from, bar.head) => {
                 Err(Invalid::Value { field: "reply_to" }.into())
+            }
+            Known::Fresh if *admission == Admission::NoRoom => {
+                metrics::counter!("damso_memory_refused_total", "what" => "message").increment(1);
+                Err(Refusal::Overloaded { after: limits::MEMORY_RETRY })
             }
             Known::Fresh => match bar.inflow.admit(*admission, bar.now) {
                 Ok(()) => return Admitted::Yes,

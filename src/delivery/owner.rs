@@ -11,9 +11,10 @@ use super::channel::Channel;
 use super::lateness::Lateness;
 use super::mail::{Change, ChangeKind, Found, Mail, OpenError, Origin, Refusal, Work};
 use super::post::{Post, insist};
-use super::rate::Pace;
+use super::rate::{Admission, Pace};
 use super::stage::{Mint, Stage, Step, Told, is_stored, still_fits};
 use crate::model::limits::{self, Limits};
+use crate::model::memory::{Level, Memory};
 use crate::runtime::clock::Clock;
 use crate::runtime::door::{Door, DoorError};
 use crate::runtime::route::ShardNo;
@@ -39,6 +40,8 @@ pub struct Tools {
     pub door: Door,
     /// What people may, and how much.
     pub limits: Limits,
+    /// How short of memory the server is.
+    pub memory: Memory,
 }
 
 /// See the module's text.
@@ -88,9 +91,9 @@ impl Owned {
     }
 
     /// Takes work for a channel, opening it on need.
-    pub(super) fn work(&mut self, number: ChannelNo, work: Work, post: &mut Post) {
+    pub(super) fn work(&mut self, number: ChannelNo, mut work: Work, post: &mut Post) {
         let now = self.tools.clock.now();
-        if let Work::Event(submission) = &work {
+        if let Work::Event(submission) = &mut work {
             // It came when nothing else was on its way here: there was a break.
             if submission.queued_at >= self.taken_at {
                 self.lateness = Lateness::default();
@@ -100,6 +103,9 @@ impl Owned {
             if self.waiting >= limits::SHARD_WAITING_MAX || self.lateness.is_overload(now) {
                 let refusal = Refusal::Overloaded { after: limits::OVERLOADED_RETRY };
                 return post.answer(submission.route, Err(refusal));
+            }
+            if self.tools.memory.level() >= Level::Full {
+                submission.admission = Admission::NoRoom;
             }
         }
         let origin = Origin { channel: number, owner: post.me() };

@@ -5,6 +5,7 @@ use std::time::Duration;
 use damso_proto::time::Moment;
 
 use crate::model::budget::Budget;
+use crate::model::limits;
 use crate::model::rate::Rate;
 
 /// How a message stands with the limits of rate when its owner decides it.
@@ -18,6 +19,8 @@ pub enum Admission {
     Granted,
     /// It is no person's: rates are for people.
     Exempt,
+    /// It came when the server was short of memory: refused, unless it is a repetition.
+    NoRoom,
 }
 
 /// Whose rate was too high.
@@ -53,6 +56,8 @@ impl Inflow {
     ) -> Result<(), (Pace, Duration)> {
         match admission {
             Admission::Granted | Admission::Exempt => Ok(()),
+            // Refused for another reason, whoever asks.
+            Admission::NoRoom => Err((Pace::Channel, limits::MEMORY_RETRY)),
             Admission::Over(after) => Err((Pace::Person, after)),
             Admission::Asked => {
                 // Whoever does not listen is slowed down by their own budget.

@@ -14,6 +14,7 @@ use super::order::Order;
 use super::owner::{Owned, Tools};
 use super::post::{Mailboxes, Post};
 use crate::connections::{Connections, Wire};
+use crate::model::memory::Level;
 use crate::runtime::mailbox::Mailbox;
 use crate::runtime::route::{ConnectionId, Route, ShardNo};
 use crate::store::log::{Group, Run};
@@ -43,6 +44,8 @@ pub struct Delivery {
     mail: Vec<Mail>,
     orders: Vec<Order>,
     swept_at: Moment,
+    /// As the connections were told last.
+    memory_is_scarce: bool,
 }
 
 /// How often idle channels are looked for.
@@ -60,6 +63,7 @@ impl Delivery {
             mail: Vec::new(),
             orders: Vec::new(),
             swept_at: tools.clock.now(),
+            memory_is_scarce: false,
             tools,
         }
     }
@@ -129,6 +133,10 @@ impl Delivery {
 
     /// Takes the mail that has come and does what it asks.
     pub fn deliver(&mut self) {
+        let is_scarce = self.tools.memory.level() >= Level::Scarce;
+        if std::mem::replace(&mut self.memory_is_scarce, is_scarce) != is_scarce {
+            self.connections.keep_less(is_scarce);
+        }
         self.post.flush();
         let mut mail = std::mem::take(&mut self.mail);
         self.post.home().take(&mut mail);

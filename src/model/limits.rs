@@ -10,6 +10,7 @@ use super::rate::{Rate, Rates};
 pub use super::admin_limits::*;
 pub use super::api_limits::*;
 pub use super::host_limits::*;
+pub use super::memory_limits::*;
 
 // --- what a message may carry ---
 
@@ -420,6 +421,7 @@ const _: () = assert!(Limits::DEFAULT.keep_all());
 // room for its other fields.
 const _: () = assert!(PAGE_BYTES_FLOOR >= 2 * (TEXT_BYTES_MAX + 1_024));
 const _: () = assert!(PAGE_BYTES_FLOOR <= PAGE_BYTES_MAX);
+const _: () = assert!(SCARCE_PAGE_BYTES >= PAGE_BYTES_FLOOR);
 // A device in use is never taken for one that was not seen.
 const _: () = assert!(DEVICE_SEEN_GRAIN.as_secs() < DEVICE_UNSEEN_MAX.as_secs());
 // A resume names all channels of a person, and those since left.

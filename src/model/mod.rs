@@ -10,6 +10,8 @@ pub mod draft; //   what a person asks for, checked
 pub mod event; //   an event encoded once, for the wire and the disk
 mod host_limits; // those towards the machine
 pub mod limits; //  every limit of the server, with its unit
+pub mod memory; //  how short of it a server is, and what it does without then
+mod memory_limits; // shares of its budget, and what they mean
 pub mod naming; //  a backend's names for channels, and its notes
 pub mod rate; //    how often, in eight bytes
 pub mod rights; //  kinds, roles, and the one function that says who may do what

@@ -14,6 +14,7 @@ use super::refusal::Refusal;
 use crate::delivery::{Answer, Delivery, Outcome, Tools, Work};
 use crate::model::deadline::Deadline;
 use crate::model::limits::{self, Limits};
+use crate::model::memory::{Level, Memory};
 use crate::model::rights::{self, Actor, Caller, Op};
 use crate::runtime::clock::Clock;
 use crate::runtime::door::Door;
@@ -35,6 +36,8 @@ pub struct Floors {
     pub clock: Arc<dyn Clock>,
     /// What people may, and how much.
     pub limits: Limits,
+    /// How short of memory the server is.
+    pub memory: Memory,
     /// What its people asked for lately.
     pub budgets: RefCell<Budgets>,
     waiting: RefCell<HashMap<Route, oneshot::Sender<Outcome>, FixedState>>,
@@ -43,10 +46,19 @@ pub struct Floors {
 impl Floors {
     /// The floors of one shard: its delivery, and the tools that this was made with.
     pub fn new(delivery: Delivery, tools: Tools) -> Self {
-        let Tools { clock, log, directory, door, limits, .. } = tools;
+        let Tools { clock, log, directory, door, limits, memory, .. } = tools;
         let budgets = RefCell::new(Budgets::new(limits.rates(), limits::BUDGETS_MAX));
         let (delivery, waiting) = (RefCell::new(delivery), RefCell::default());
-        Self { delivery, log, directory, door, clock, limits, budgets, waiting }
+        Self { delivery, log, directory, door, clock, limits, memory, budgets, waiting }
+    }
+
+    /// What of so many bytes to be read at once is read now.
+    pub fn modest(&self, bytes: usize) -> usize {
+        if self.memory.level() < Level::Scarce {
+            bytes
+        } else {
+            bytes.min(limits::SCARCE_PAGE_BYTES)
+        }
     }
 
     /// Hands an outcome to the handler that waits for it; gives it back if none does.

@@ -27,7 +27,8 @@ pub(super) async fn page(
 ) -> Result<wire::Page, Refusal> {
     let channel = ChannelNo::new(ask.channel);
     let first = floors.reads(actor, channel, Op::Read).await?;
-    let (log, limits) = (floors.log.clone(), floors.limits);
+    let page_bytes = floors.modest(floors.limits.page_bytes);
+    let (log, limits) = (floors.log.clone(), Limits { page_bytes, ..floors.limits });
     let page = floors
         .behind_door(deadline, move || {
             let head = log.heads(&[channel])?.first().copied();

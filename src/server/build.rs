@@ -11,10 +11,11 @@ use std::{fs, io};
 use damso_proto::server::ServerOptions;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
-use super::config::{self, Config, Mistake, Mistakes};
+use super::config::{self, Budget, Config, Mistake, Mistakes};
 use super::descriptors;
 use super::identity::{Identity, IdentityError};
 use super::key_server::KeyServer;
+use super::memory;
 use super::ready::Ready;
 use super::reload::Reload;
 use super::running::Server;
@@ -25,9 +26,11 @@ use crate::api::{self, Errands};
 use crate::connections;
 use crate::delivery::{self, Groups, Mailboxes, Tools};
 use crate::model::limits::{self, Limits};
+use crate::model::memory::Memory;
 use crate::requests::{Operator, Revoker};
 use crate::runtime::clock::{Clock, RealClock};
 use crate::runtime::door::Door;
+use crate::runtime::memory::Supply;
 use crate::runtime::placement::Shards;
 use crate::runtime::random::{Random, SystemRandom};
 use crate::runtime::shutdown::{Drain, Farewell, Phase, Shutdown, Watch};
@@ -71,6 +74,7 @@ struct Rooms {
     mailboxes: Mailboxes,
     handovers: Handovers,
     errands: Errands,
+    memory: Memory,
     shards: Shards,
 }
 
@@ -104,6 +108,7 @@ impl Server {
         };
         let admin = page.local_addr().unwrap_or(config.admin);
         let (drained, all_drained) = std::sync::mpsc::channel();
+        watch_memory(&rooms, &config, shutdown.watch())?;
         let shards = start_shards(&rooms, &config, &shared, listeners, &drained)?;
         let parts = api_parts(&rooms, &config, &shared);
         let web = web::spawn(web_of(web, &identity, &config), parts, shutdown.watch(), drained)
@@ -205,6 +210,13 @@ impl Ports {
     }
 }
 
+fn watch_memory(rooms: &Rooms, config: &Config, shutdown: Watch) -> Result<(), StartError> {
+    let budget = Budget::new(config.memory, &Supply::now());
+    let (clock, door) = (rooms.clock.clone(), rooms.door.threads());
+    let watched = memory::watch(budget, rooms.memory.clone(), (clock, door), shutdown);
+    watched.map_err(StartError::Thread)
+}
+
 /// What fetches keys of issuers, if there is anything to fetch.
 fn key_server(
     config: &Config,
@@ -253,6 +265,7 @@ fn open(config: &Config) -> Result<Rooms, StartError> {
         mailboxes,
         handovers: Handovers::new(shards),
         errands: Errands::new(shards),
+        memory: Memory::default(),
         shards,
     })
 }
@@ -279,6 +292,7 @@ fn tools(rooms: &Rooms, me: crate::runtime::route::ShardNo, config: &Config) -> 
         directory: rooms.directory.clone(),
         door: rooms.door.clone(),
         limits: config.limits,
+        memory: rooms.memory.clone(),
     }
 }
 

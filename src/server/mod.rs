@@ -10,6 +10,7 @@ mod greeting; // what a newcomer reads after the start
 mod identity; //  who issues tokens, and the server's certificate
 mod key_server; // fetches keys of issuers
 mod keys; //    keys of backends
+mod memory; //  how short of it the server is
 mod operate; // what an operator has a running server do
 mod ready; //   how it is
 mod reload; //  the certificate follows its files

@@ -109,7 +109,7 @@ async fn tell(
     plan: Plan,
     chunks: &mut Chunks,
 ) -> Result<(), Broken> {
-    let mut budget = shard.floors().limits.resume_bytes;
+    let mut budget = shard.floors().modest(shard.floors().limits.resume_bytes);
     let mut replays = plan.replays;
     let mut rest = replays.as_mut_slice();
     while !rest.is_empty() {

@@ -140,7 +140,7 @@ fn all_mistakes_of_a_file_are_told_at_once_each_with_its_line_and_what_to_do() {
 fn what_does_not_fit_this_machine_is_told_with_its_line() {
     let holder = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let taken = holder.local_addr().expect("its address").to_string();
-    let cases: [(String, usize, &[&str]); 10] = [
+    let cases: [(String, usize, &[&str]); 12] = [
         ("[tls]\ncert = \"none.pem\"\nkey = \"a-key.pem\"".into(), 2, &["tls.cert", "none.pem"]),
         ("[tls]\ncert = \"a.pem\"\nkey = \"none.pem\"".into(), 3, &["tls.key", "none.pem"]),
         (
@@ -171,6 +171,8 @@ fn what_does_not_fit_this_machine_is_told_with_its_line() {
             3,
             &["is the same address as listen.chat", ":2)", "different ports"],
         ),
+        ("[limits]\nmemory = \"100MiB\"".into(), 2, &["stores alone", "384MiB or more"]),
+        ("[limits]\nmemory = \"9000000GiB\"".into(), 2, &["is more than the", "leave it out"]),
     ];
     for (text, line, words) in cases {
         let place = Place::new();
@@ -206,7 +208,7 @@ fn a_good_file_is_fine_and_the_printed_one_is_good() {
     let said = String::from_utf8(checked.stdout.clone()).expect("text");
     assert!(checked.status.success() && checked.stderr.is_empty(), "{checked:?}");
     assert!(said.starts_with("damso.toml is fine\n"), "{said}");
-    for name in ["certificate", "token keys", "data directory", "ports"] {
+    for name in ["certificate", "token keys", "data directory", "memory", "ports"] {
         assert!(said.contains(name), "{name} was not looked at: {said}");
     }
     assert!(!place.path("damso-data").exists(), "checking makes nothing");

@@ -23,6 +23,7 @@ mod hostile; // frames that a client may not send
 mod keys; //   whose tokens count, and how keys come from their issuer
 mod layers; //  who may import whom
 mod lifecycle; // the binary from its start to its end
+mod memory; //  short of memory, and taken up again
 mod moderation; // who is muted or kept out
 mod operate; // what an operator has a running server say and do
 mod overload; // ten times more than can be done

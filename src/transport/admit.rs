@@ -7,12 +7,29 @@ use damso_proto::code::CloseCode;
 
 use crate::connections::{Scratch, Wire};
 use crate::model::limits;
+use crate::model::memory::Level;
 use crate::session::{self, Refused, Shard};
 use crate::store::directory::{Admission, Login, Provision};
 
 /// Come back later.
 pub(super) const BUSY: Refused =
     Refused { code: CloseCode::Overloaded, text: "too many logins at once" };
+
+/// There is no memory for anybody who is not in yet.
+const NO_ROOM: Refused =
+    Refused { code: CloseCode::Overloaded, text: "memory is short: nobody new comes in for now" };
+
+/// Whether there is memory for somebody new.
+///
+/// # Errors
+/// Come back later.
+pub(super) fn room(shard: &Shard) -> Result<(), Refused> {
+    if shard.floors().memory.level() < Level::Tight {
+        return Ok(());
+    }
+    metrics::counter!("damso_memory_refused_total", "what" => "login").increment(1);
+    Err(NO_ROOM)
+}
 
 /// Asks the directory whether somebody may come in.
 pub(super) async fn ask(
@@ -38,7 +55,9 @@ pub(super) async fn ask(
 pub(super) async fn farewell(mut wire: Wire, scratch: &RefCell<Scratch>, refused: &Refused) {
     count(refused.code.name());
     let told = async {
-        let frame = session::closing(refused.code, Duration::ZERO, refused.text);
+        let busy = refused.code == CloseCode::Overloaded;
+        let after = if busy { limits::LOGIN_RETRY } else { Duration::ZERO };
+        let frame = session::closing(refused.code, after, refused.text);
         let sent = wire.send(&mut scratch.borrow_mut(), &frame);
         if sent.is_ok() && wire.drain().await.is_ok() {
             wire.end(&mut scratch.borrow_mut());

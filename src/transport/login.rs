@@ -121,6 +121,7 @@ impl Coming {
             .await
             .map_err(|_| Ended::Silent("tls_late"))??;
         let hello = self.hello(entrance).await?;
+        admit::room(&entrance.shard).map_err(Ended::Told)?;
         let (door, clock) = (&entrance.door, &*entrance.shard.floors().clock);
         // The token's signature is as much work as half a handshake.
         entrance.shard.admit_step().await;

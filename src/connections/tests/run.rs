@@ -31,6 +31,8 @@ enum Step {
     Replay(usize, usize),
     /// No event after the next `n` ones.
     Stop(usize, usize, u64),
+    /// Memory is scarce, or no longer.
+    KeepLess(bool),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -46,6 +48,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (channel.clone(), client.clone(), any::<bool>())
             .prop_map(|(c, who, at_once)| Step::Join(c, who, at_once)),
         2 => (channel.clone(), client.clone()).prop_map(|(c, who)| Step::Replay(c, who)),
+        1 => any::<bool>().prop_map(Step::KeepLess),
         1 => (channel, client, 0..4_u64).prop_map(|(c, who, n)| Step::Stop(c, who, n)),
     ]
 }
@@ -112,6 +115,7 @@ fn play(shard: &mut Shard, model: &mut Model, step: Step) {
             let cable = shard.clients[client].1.cable.clone();
             cable.hold(crate::connections::End::Left, held);
         }
+        Step::KeepLess(is_scarce) => shard.connections.keep_less(is_scarce),
         Step::Ready => _ = shard.ready(),
         Step::Answer(client, bytes) => {
             let id = shard.id(client);

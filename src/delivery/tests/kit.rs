@@ -65,6 +65,7 @@ impl World {
             directory: directory.clone(),
             door,
             limits: Default::default(),
+            memory: Default::default(),
         };
         let connections = Connections::new(connections::Options::default(), me);
         let delivery =

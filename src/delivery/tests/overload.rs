@@ -8,6 +8,7 @@ use super::kit::World;
 use crate::delivery::{Answer, ChangeKind, Outcome, Refusal, Submission, Work};
 use crate::model::deadline::Deadline;
 use crate::model::limits;
+use crate::model::memory::Level;
 use crate::runtime::door::Door;
 use crate::store::directory::kit::joining;
 use crate::store::memory::Commit;
@@ -151,4 +152,28 @@ fn a_shard_that_takes_its_mail_late_for_long_takes_no_new_messages() {
         world.clock.advance(Duration::from_millis(300));
         assert!(take(&mut world, alone).is_ok());
     }
+}
+
+#[test]
+fn without_memory_no_message_begins_but_what_is_known_is_answered_and_people_can_be_put_out() {
+    let mut world = World::new(Commit::Auto);
+    let (alice, bob) = (world.person("alice"), world.person("bob"));
+    let channel = world.group(alice, &[bob]);
+    let known = world.key(alice, "known");
+    let message = world.message(known, Deadline::NONE);
+    assert!(world.outcome(channel, Work::Event(message)).is_ok());
+    world.tools.memory.set(Level::Full);
+    let key = world.key(alice, "new");
+    let message = world.message(key, Deadline::NONE);
+    let refused = Err(Refusal::Overloaded { after: limits::MEMORY_RETRY });
+    assert_eq!(world.outcome(channel, Work::Event(message)), refused);
+    let again = world.message(known, Deadline::NONE);
+    let again = world.outcome(channel, Work::Event(again));
+    assert!(matches!(again, Ok(Answer::Sent { duplicate: true, .. })), "{again:?}");
+    let remove = world.key(alice, "remove");
+    let remove = world.change(remove, ChangeKind::Remove(bob), Deadline::NONE);
+    assert!(world.outcome(channel, remove).is_ok());
+    world.tools.memory.set(Level::Scarce);
+    let message = world.message(key, Deadline::NONE);
+    assert!(world.outcome(channel, Work::Event(message)).is_ok());
 }

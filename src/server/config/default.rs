@@ -1,8 +1,10 @@
 //! The whole configuration as a file: annotated, and as it is now.
 
+use super::budget::Budget;
 use super::origin::Origin;
 use super::settings::Config;
-use super::table::{SECTIONS, Setting, of_section};
+use super::table::{MEMORY, SECTIONS, Setting, of_section};
+use crate::runtime::memory::Supply;
 
 /// Longest line of a comment, characters.
 const WIDTH: usize = 96;
@@ -45,11 +47,15 @@ pub fn effective(config: &Config) -> String {
         let gap = if text.is_empty() { "" } else { "\n" };
         text.push_str(&format!("{gap}[{}]\n", section.name));
         for setting in of_section(section.name) {
-            let line = line(setting, config);
-            let origin = match config.origin(setting.path) {
-                Origin::Default => "default".to_owned(),
-                given => given.to_string(),
+            let (mut line, mut origin) = match config.origin(setting.path) {
+                Origin::Default => (line(setting, config), "default".to_owned()),
+                given => (line(setting, config), given.to_string()),
             };
+            if setting.path == MEMORY && config.memory.is_none() {
+                let budget = Budget::new(None, &Supply::now());
+                line = format!("# {} = \"{}\"", setting.key(), budget.size());
+                origin = format!("default: {}", budget.why());
+            }
             text.push_str(&format!("{line:<48} # {origin}\n"));
         }
     }

@@ -8,13 +8,16 @@ use std::path::Path as FilePath;
 
 use rustix::fs::Access;
 
+use super::budget::{self, Budget};
 use super::mistake::Mistake;
 use super::origin::Path;
 use super::settings::Config;
-use super::table::{ADMIN, ADMIN_TOKEN, API, CERT, CHAT, DATA, KEY, TOKEN_KEYS, elsewhere};
+use super::table::{ADMIN, ADMIN_TOKEN, API, CERT, CHAT, DATA, KEY, MEMORY, TOKEN_KEYS, elsewhere};
+use super::unit;
 use crate::admin::AdminToken;
 use crate::model::limits::ADMIN_TOKEN_BYTES;
 use crate::runtime::clock::{Clock as _, RealClock};
+use crate::runtime::memory::Supply;
 use crate::session::token::VerifyingKey;
 use crate::transport::{self, Standing, certificate, certificate::CertificateError};
 
@@ -33,6 +36,7 @@ pub(super) fn check_all(config: &Config, ports: bool) -> Vec<Checked> {
         Checked { name: "token keys", found: token_keys(config) },
         Checked { name: "admin port", found: admin_port(config) },
         Checked { name: "data directory", found: data(config) },
+        Checked { name: "memory", found: memory(config) },
     ];
     all.extend(ports.then(|| Checked { name: "ports", found: free(config) }));
     all
@@ -141,6 +145,20 @@ fn data(config: &Config) -> Result<String, Vec<Mistake>> {
     }
     let is_there = there == config.data;
     Ok(if is_there { format!("{shown}, writable") } else { format!("{shown}, can be made") })
+}
+
+/// A budget beyond what there is would be reached by nobody but the kernel, which kills.
+fn memory(config: &Config) -> Result<String, Vec<Mistake>> {
+    let machine = Supply::now();
+    let Some((set, (there, whose))) =
+        config.memory.and_then(|set| Some((set, budget::beyond(set, &machine)?)))
+    else {
+        return Ok(Budget::new(config.memory, &machine).to_string());
+    };
+    let set = unit::show_size(set);
+    let what = format!("{set} is more than the {} MiB {whose}", there >> 20);
+    let advice = "write less, or leave it out: then it suits the machine";
+    Err(mistake(config, MEMORY, what, advice))
 }
 
 fn free(config: &Config) -> Result<String, Vec<Mistake>> {

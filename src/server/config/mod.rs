@@ -12,6 +12,7 @@
 //!                                      -> Mistakes: all of them, each with its line and what to do
 //! ```
 
+mod budget; //    how much memory a server may take
 mod check; //     everything that can be known without starting
 mod cli; //       the command line
 mod default; //   the whole configuration, annotated; and as it is now, with where it came from
@@ -31,6 +32,7 @@ mod unit; //      durations, sizes and rates as people write them
 #[cfg(test)]
 mod tests;
 
+pub(super) use budget::Budget;
 pub use check::{Told, check};
 pub use cli::{
     Cli, Command, ConfigCommand, ConnectionsArgs, DoctorArgs, DrainArgs, KeyCommand, KickArgs,

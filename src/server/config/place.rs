@@ -12,7 +12,7 @@ use toml::de::DeValue;
 use super::super::key_server;
 use super::settings::Config;
 use super::unit::{self, RATE_FORM, SIZE_FORM, TIME_FORM};
-use crate::model::limits::TOKEN_BYTES_MAX;
+use crate::model::limits::{MEMORY_FLOOR_BYTES, TOKEN_BYTES_MAX};
 use crate::model::rate::Rate;
 use crate::store::directory::Provision;
 
@@ -32,6 +32,8 @@ pub(super) enum Place {
     Provision(fn(&mut Config) -> &mut Provision),
     Count(fn(&mut Config) -> &mut usize, RangeInclusive<usize>),
     Bytes(fn(&mut Config) -> &mut usize, RangeInclusive<usize>),
+    /// How much memory may be taken.
+    Memory(fn(&mut Config) -> &mut Option<usize>),
     Time(fn(&mut Config) -> &mut Duration, RangeInclusive<Duration>),
     Rate(fn(&mut Config) -> &mut Rate),
 }
@@ -54,6 +56,8 @@ pub(super) struct Wrong {
 
 /// Rates that a bucket can keep.
 const RATES: RangeInclusive<u32> = 1..=1_000_000;
+/// Least budget of memory, bytes.
+const MEMORY_FLOOR: usize = MEMORY_FLOOR_BYTES as usize;
 /// Longest text, bytes: what a token says is not longer.
 const TEXT_BYTES_MAX: usize = TOKEN_BYTES_MAX;
 /// Most entries of a list.
@@ -92,6 +96,10 @@ impl Place {
                 *of(config) = parsed(raw, self.form(), unit::size)
                     .map_err(|wrong| with_unit(wrong, raw, "B"))?;
             }
+            Self::Memory(of) => {
+                let size = parsed(raw, self.form(), unit::size);
+                *of(config) = Some(size.map_err(|wrong| with_unit(wrong, raw, "MiB"))?);
+            }
             Self::Time(of, _) => {
                 *of(config) = parsed(raw, self.form(), unit::time)
                     .map_err(|wrong| with_unit(wrong, raw, "s"))?;
@@ -122,6 +130,14 @@ impl Place {
                 unit::show_time(*range.start()),
                 unit::show_time(*range.end()),
             ),
+            Self::Memory(of) => {
+                let size = of(config).filter(|size| *size < MEMORY_FLOOR)?;
+                let what = format!("the stores alone need more than {}", unit::show_size(size));
+                Some(Wrong {
+                    what,
+                    advice: format!("write {} or more", unit::show_size(MEMORY_FLOOR)),
+                })
+            }
             Self::Url(of) => {
                 let url = of(config).as_ref()?;
                 let why = key_server::check(url).err()?;
@@ -158,6 +174,7 @@ impl Place {
             ),
             Self::Count(of, _) => of(config).to_string(),
             Self::Bytes(of, _) => quoted(unit::show_size(*of(config))),
+            Self::Memory(of) => quoted(unit::show_size(of(config).as_ref().copied()?)),
             Self::Time(of, _) => quoted(unit::show_time(*of(config))),
             Self::Rate(of) => quoted(unit::show_rate(*of(config))),
         })
@@ -168,6 +185,7 @@ impl Place {
         quoted(match self {
             Self::Issuer(_) => "https://id.example.org".to_owned(),
             Self::Url(_) => "https://id.example.org/jwks.json".to_owned(),
+            Self::Memory(_) => "2GiB".to_owned(),
             _ => format!("{key}.pem"),
         })
     }
@@ -187,7 +205,7 @@ impl Place {
             Self::Networks(_) => form("a list of networks", "one like [\"10.0.0.0/8\"]"),
             Self::Provision(_) => form("\"auto\" or \"strict\"", "one of the two"),
             Self::Count(..) => form("a whole number", "one like 100, without quotes"),
-            Self::Bytes(..) => form("a size", SIZE_FORM),
+            Self::Bytes(..) | Self::Memory(_) => form("a size", SIZE_FORM),
             Self::Time(..) => form("a duration", TIME_FORM),
             Self::Rate(_) => form("a rate", RATE_FORM),
         }
@@ -203,6 +221,7 @@ impl Place {
                 unit::show_size(*range.start()),
                 unit::show_size(*range.end())
             )),
+            Self::Memory(_) => Some(format!("{} or more", unit::show_size(MEMORY_FLOOR))),
             Self::Time(_, range) => Some(format!(
                 "{} to {}",
                 unit::show_time(*range.start()),
@@ -224,7 +243,7 @@ impl Place {
             Self::Networks(_) => "NETWORK",
             Self::Provision(_) => "auto|strict",
             Self::Count(..) => "NUMBER",
-            Self::Bytes(..) => "SIZE",
+            Self::Bytes(..) | Self::Memory(_) => "SIZE",
             Self::Time(..) => "TIME",
             Self::Rate(_) => "RATE",
         }

@@ -52,6 +52,8 @@ pub struct Config {
     pub connections: usize,
     /// Further addresses of this service, HOST:PORT, for clients that do not reach this server.
     pub alternates: Vec<String>,
+    /// Memory that the server may take, bytes. `None`: what suits the machine.
+    pub memory: Option<usize>,
     /// What people may, and how much.
     pub limits: Limits,
     /// Where values came from, for whoever is told that one of them is wrong.
@@ -78,6 +80,7 @@ impl Default for Config {
             shards: 0,
             connections: 0,
             alternates: Vec::new(),
+            memory: None,
             limits: Limits::DEFAULT,
             origins: Origins::default(),
         }

@@ -39,6 +39,7 @@ pub(super) const KEY: Path = "tls.key";
 pub(super) const NAMES: Path = "tls.names";
 pub(super) const DATA: Path = "data.dir";
 pub(super) const ALTERNATES: Path = "server.alternates";
+pub(super) const MEMORY: Path = "limits.memory";
 pub(super) const TOKEN_KEYS: Path = "auth.token_keys";
 pub(super) const TOKEN_JWKS: Path = "auth.token_jwks";
 pub(super) const TOKEN_AUDIENCE: Path = "auth.token_audience";
@@ -74,7 +75,7 @@ const fn setting(
 }
 
 /// Every setting.
-pub(super) static SETTINGS: [Setting; 39] = [
+pub(super) static SETTINGS: [Setting; 40] = [
     setting(
         CHAT,
         Some("listen"),
@@ -236,6 +237,15 @@ pub(super) static SETTINGS: [Setting; 39] = [
         "DAMSO_IDLE_LIMIT",
         Place::Time(|c| &mut c.limits.idle_limit, secs(2)..=secs(24 * 3_600)),
         "Close a connection of which nothing was heard for so long. At least twice probe_after.",
+    ),
+    setting(
+        MEMORY,
+        Some("memory"),
+        "DAMSO_LIMITS_MEMORY",
+        Place::Memory(|c| &mut c.memory),
+        "Memory that the process may take. At 80 % nobody new comes in, at 90 % readers who lag \
+         are sent to history, at 95 % new messages are refused. Without it, 60 % of the machine's, \
+         or what a container may take less 512 MiB, if that is less.",
     ),
     setting(
         "limits.channels_per_user",

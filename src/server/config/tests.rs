@@ -95,7 +95,7 @@ fn the_annotated_file_is_exactly_the_defaults() {
     assert_eq!(Config { origins: Default::default(), ..read }, Config::default());
     // What has no value by default can be given where it stands.
     let text = annotated().replace("# cert =", "cert =").replace("# key =", "key =");
-    let text = text.replace("# token_jwks =", "token_jwks =");
+    let text = text.replace("# token_jwks =", "token_jwks =").replace("# memory =", "memory =");
     let text = text.replace("# admin_token_file =", "admin_token_file =");
     let read = file(&text.replace("# token_issuer =", "token_issuer =")).expect("no mistakes");
     assert_eq!(read.cert, Some(PathBuf::from("/etc/cert.pem")));
@@ -118,6 +118,7 @@ fn every_setting_can_be_given_by_its_variable_and_by_set() {
         let value = match setting.place {
             Place::Networks(_) => "10.0.0.0/8".to_owned(),
             Place::Url(_) => "https://id.example/jwks.json".to_owned(),
+            Place::Memory(_) => "512MiB".to_owned(),
             _ if value.is_empty() => "chat.example".to_owned(),
             _ => value,
         };

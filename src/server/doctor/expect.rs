@@ -14,7 +14,8 @@
 use serde::Serialize;
 
 use super::measured::Measured;
-use crate::server::config::Config;
+use crate::runtime::memory::Supply;
+use crate::server::config::{Budget, Config};
 use crate::server::descriptors;
 
 /// Server CPU per delivery of one message to 1,000 people, microseconds.
@@ -50,6 +51,8 @@ pub(super) struct Expected {
     pub(super) connections_by_memory: u64,
     /// The setting; 0: none.
     pub(super) connections_by_setting: u64,
+    /// From 80 % of it on nobody new comes in.
+    pub(super) memory_budget_bytes: u64,
     pub(super) logins_per_second: f64,
     /// Until all of them are back after a restart.
     pub(super) all_back_seconds: f64,
@@ -71,6 +74,11 @@ pub(super) fn expect(measured: &Measured, config: &Config) -> Expected {
     let shards = config.shard_count().count() as u64;
     let working = (shards as f64).min(host.cores as f64);
     let memory = host.memory_limit_bytes.unwrap_or(u64::MAX).min(host.memory_available_bytes);
+    let machine = Supply {
+        total: host.memory_bytes,
+        available: host.memory_available_bytes,
+        limit: host.memory_limit_bytes,
+    };
     let logs = (config.limits.shard_log_bytes as u64).saturating_mul(shards);
     let by_memory = memory.saturating_sub(STORES_BYTES).saturating_sub(logs)
         / (CONNECTION_BYTES + KERNEL_BYTES);
@@ -87,6 +95,7 @@ pub(super) fn expect(measured: &Measured, config: &Config) -> Expected {
         connections_by_descriptors: by_descriptors,
         connections_by_memory: by_memory,
         connections_by_setting: by_setting,
+        memory_budget_bytes: Budget::new(config.memory, &machine).bytes,
         logins_per_second: logins,
         all_back_seconds: connections as f64 / logins,
         ack_alone_ms: ack_us / 1e3,

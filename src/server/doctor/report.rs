@@ -113,6 +113,10 @@ fn promised(expected: &Expected) -> Vec<(String, String)> {
             ),
         ),
         (
+            "memory that a server takes".to_owned(),
+            format!("{} at most; from 80 % on nobody new", gib(expected.memory_budget_bytes)),
+        ),
+        (
             "logins".to_owned(),
             format!(
                 "{:.0}/s, so that all are back after {:.1} s",

@@ -160,6 +160,7 @@ fn shard(
         directory: story.directory.clone(),
         door: door.clone(),
         limits: Limits::default().with_rates(Rates::UNBOUND),
+        memory: Default::default(),
     };
     let connections = Connections::new(connections::Options::default(), me);
     let home = mailboxes.of(me).expect("its own").clone();
