@@ -2,6 +2,7 @@
 
 use std::io::{self, Read as _, Write as _};
 use std::net::TcpStream;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,8 +60,13 @@ impl Backend {
     /// One with a key of these scopes, which trusts the server's own CA.
     pub(crate) fn new(server: &Process, scopes: &[&str]) -> Self {
         let made = key(server, &[&["create", "shop", "--scope"], scopes].concat());
+        Self::at(server.api(), &server.data(), made.trim())
+    }
+
+    /// One with this key at an address whose server keeps its data there.
+    pub(crate) fn at(address: &str, data: &Path, key: &str) -> Self {
         let mut roots = RootCertStore::empty();
-        let ca = CertificateDer::from_pem_file(server.data().join("ca.pem")).expect("a CA");
+        let ca = CertificateDer::from_pem_file(data.join("ca.pem")).expect("a CA");
         roots.add(ca).expect("a good CA");
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut tls = ClientConfig::builder_with_provider(provider)
@@ -69,7 +75,7 @@ impl Backend {
             .with_root_certificates(roots)
             .with_no_client_auth();
         tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Self { address: server.api().to_owned(), tls: Arc::new(tls), key: made.trim().to_owned() }
+        Self { address: address.to_owned(), tls: Arc::new(tls), key: key.to_owned() }
     }
 
     /// The same with another key.
@@ -121,6 +127,22 @@ impl Backend {
         hear(&mut stream)
     }
 
+    /// Asks a server that may end at any moment. `Err`: there is no answer, or a part of one.
+    pub(crate) fn try_ask(
+        &self,
+        method: &str,
+        path: &str,
+        name: &str,
+        body: &str,
+    ) -> io::Result<Answer> {
+        let mut stream = self.begin(method, path, &[("Idempotency-Key", name)], body.len())?;
+        stream.write_all(body.as_bytes())?;
+        stream.flush()?;
+        let mut text = Vec::new();
+        stream.read_to_end(&mut text)?;
+        Ok(read(&text))
+    }
+
     /// Sends the head of a request alone.
     pub(crate) fn begin(
         &self,
@@ -166,7 +188,11 @@ pub(crate) fn hear(stream: &mut StreamOwned<ClientConnection, TcpStream>) -> Ans
             Err(error) => panic!("no answer: {error}"),
         }
     }
-    let text = String::from_utf8(text).expect("text");
+    read(&text)
+}
+
+fn read(text: &[u8]) -> Answer {
+    let text = str::from_utf8(text).expect("text");
     let (head, body) = text.split_once("\r\n\r\n").expect("a head and a body");
     let mut lines = head.lines();
     let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok());

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use damso_loadtest::checker::Law;
 use tempfile::TempDir;
 
+use super::crash_backend::Shop;
 use super::crash_fleet::{Fleet, Successor};
 use super::crash_history::{judge, read_back};
 use super::crash_members::Doorkeeper;
@@ -56,9 +57,11 @@ fn nothing_is_lost_doubled_or_reordered_by_kill_9() {
     let mut server = installation.start();
     let fleet = Fleet::start(&installation);
     let door = Doorkeeper::start(&installation);
+    let shop = Shop::start(&installation, &fleet);
     fleet.chat();
     for cycle in 0..cycles {
         fleet.flow();
+        shop.flow();
         any_moment();
         fleet.before_kill();
         server.kill();
@@ -68,6 +71,7 @@ fn nothing_is_lost_doubled_or_reordered_by_kill_9() {
         fleet.serving();
     }
     fleet.settle();
+    let ledger = shop.settle();
     // What only memory holds would be read back as if it were history.
     fleet.before_kill();
     server.kill();
@@ -77,10 +81,12 @@ fn nothing_is_lost_doubled_or_reordered_by_kill_9() {
     let heads = read_back(&fleet);
     fleet.reach(&heads);
     let changes = door.finish();
+    let asked = ledger.judge(&installation);
     let result = judge(fleet);
     let seconds = started.elapsed().as_secs_f64();
     let figures = result.figures();
-    say(&format!("kill -9: {cycles} cycles, {figures}, {changes} of members, {seconds:.1} s"));
+    let figures = format!("{figures}, {changes} of members; {asked}");
+    say(&format!("kill -9: {cycles} cycles, {figures}; {seconds:.1} s"));
     result.must_be_clean();
     assert!(result.verdict.counts.repeats > 0, "no kill met a send on its way: {}", result.verdict);
 }

@@ -158,7 +158,7 @@ impl Fleet {
 }
 
 /// The name of a person.
-fn uid(at: usize) -> String {
+pub(crate) fn uid(at: usize) -> String {
     format!("person-{at}")
 }
 

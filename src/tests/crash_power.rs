@@ -17,6 +17,7 @@ use rustix::process::{Pid, Signal};
 use tempfile::TempDir;
 
 use super::crash::{any_moment, cycles, replace_some, say};
+use super::crash_backend::Shop;
 use super::crash_fleet::Fleet;
 use super::crash_history::{judge, read_back};
 use super::crash_members::Doorkeeper;
@@ -193,9 +194,11 @@ fn nothing_is_lost_doubled_or_reordered_by_power_cuts() {
     let mut server = installation.start();
     let fleet = Fleet::start(&installation);
     let door = Doorkeeper::start(&installation);
+    let shop = Shop::start(&installation, &fleet);
     fleet.chat();
     for cycle in 0..cycles {
         fleet.flow();
+        shop.flow();
         any_moment();
         fleet.before_kill();
         disk.cut(server);
@@ -205,6 +208,7 @@ fn nothing_is_lost_doubled_or_reordered_by_power_cuts() {
         fleet.serving();
     }
     fleet.settle();
+    let ledger = shop.settle();
     fleet.before_kill();
     disk.cut(server);
     fleet.after_kill();
@@ -213,11 +217,13 @@ fn nothing_is_lost_doubled_or_reordered_by_power_cuts() {
     let heads = read_back(&fleet);
     fleet.reach(&heads);
     let changes = door.finish();
+    let asked = ledger.judge(&installation);
     let result = judge(fleet);
     server.kill();
     let seconds = started.elapsed().as_secs_f64();
     let figures = result.figures();
-    say(&format!("power cuts: {cycles} cycles, {figures}, {changes} of members, {seconds:.1} s"));
+    let figures = format!("{figures}, {changes} of members; {asked}");
+    say(&format!("power cuts: {cycles} cycles, {figures}; {seconds:.1} s"));
     result.must_be_clean();
 }
 

@@ -10,8 +10,9 @@ use std::thread;
 use std::time::Duration;
 
 use clap::Parser as _;
-use damso::server::{Cli, TokenArgs};
+use damso::server::{Cli, Config, KeyCommand, TokenArgs};
 
+use super::backend::Backend;
 use super::server::UNBOUND;
 
 /// What a process of its own needs to be started again and again: a directory and a fixed port.
@@ -19,6 +20,7 @@ pub(crate) struct Installation {
     data: PathBuf,
     log: PathBuf,
     port: u16,
+    api: u16,
     environment: Vec<(&'static str, &'static str)>,
 }
 
@@ -38,7 +40,11 @@ const LOG_LINES: usize = 30;
 impl Installation {
     /// Keeps its data in `data` and its log in `log`, which outlives the data.
     pub(crate) fn new(data: PathBuf, log: PathBuf) -> Self {
-        Self { data, log, port: free_port(), environment: Vec::new() }
+        let (port, mut api) = (free_port(), free_port());
+        while api == port {
+            api = free_port();
+        }
+        Self { data, log, port, api, environment: Vec::new() }
     }
 
     /// Sets a variable of the environment for every start.
@@ -54,7 +60,7 @@ impl Installation {
         let listen = format!("127.0.0.1:{}", self.port);
         command
             .args(UNBOUND)
-            .args(["--admin", "127.0.0.1:0", "--api", "127.0.0.1:0"])
+            .args(["--admin", "127.0.0.1:0", "--api", &self.api()])
             .args(["--listen", &listen, "--data"]);
         command.arg(&self.data).env("DAMSO_LOG", "warn").envs(self.environment.iter().copied());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
@@ -79,13 +85,27 @@ impl Installation {
 
     /// The connection string of a person, once there was a start.
     pub(crate) fn string(&self, uid: &str) -> String {
+        let token = TokenArgs { user: uid.to_owned(), hours: 1 };
+        damso::server::token(&self.config(), &token).expect("a server has started here")
+    }
+
+    /// A backend with a key for everything, once there was a start.
+    pub(crate) fn backend(&self) -> Backend {
+        let create = KeyCommand::Create { name: "shop".to_owned(), scope: vec!["all".to_owned()] };
+        let key = damso::server::keys(&self.config(), &create).expect("a key");
+        Backend::at(&self.api(), &self.data, key.trim())
+    }
+
+    fn api(&self) -> String {
+        format!("127.0.0.1:{}", self.api)
+    }
+
+    fn config(&self) -> Config {
         let listen = format!("127.0.0.1:{}", self.port);
         let arguments = ["damso", "--listen", &listen, "--data"].map(std::ffi::OsString::from);
         let arguments = arguments.into_iter().chain([self.data.clone().into_os_string()]);
         let cli = Cli::try_parse_from(arguments).expect("good arguments");
-        let config = cli.config([]).expect("a good configuration");
-        let token = TokenArgs { user: uid.to_owned(), hours: 1 };
-        damso::server::token(&config, &token).expect("a server has started here")
+        cli.config([]).expect("a good configuration")
     }
 
     /// The last lines of all that servers here logged.

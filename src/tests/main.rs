@@ -9,6 +9,7 @@ mod broadcast; // a few write, any number read
 mod certificates; // another certificate, without a restart
 mod config; //  mistakes in the configuration, and what its limits do
 mod crash; //   nothing is lost when the process is killed
+mod crash_backend; // a backend whose requests stand, whatever ends the server
 mod crash_fleet; // people who chat on, whatever happens to the server
 mod crash_history; // what stands in the end
 mod crash_members; // who is let in and put out, whatever ends the server
