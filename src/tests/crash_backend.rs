@@ -29,7 +29,9 @@ use super::raw::fresh_key;
 /// Writers: an answer takes as long as a handshake and two commits.
 const WRITERS: u64 = 4;
 /// So much is asked whatever the time: each kind of request, by each worker that asks it.
-const ROUNDS_MIN: usize = 24;
+const ROUNDS_MIN: usize = DOORS * GUESTS.len() * 3;
+/// Channels whose members are changed.
+const DOORS: usize = 3;
 /// So many requests are answered before the server is ended again.
 const FLOW: usize = 8;
 /// A worker asks this often.
@@ -130,7 +132,8 @@ impl Shop {
         let [group, broadcast] = [channel("api:door", "group"), channel("api:window", "broadcast")];
         let door = |channel: u64, is_silent| Door::new(channel, is_silent);
         let room = fleet.rooms[0].channel.get();
-        let mut doors = vec![door(room, false), door(group, false), door(broadcast, true)];
+        let mut doors: [Door; DOORS] =
+            [door(room, false), door(group, false), door(broadcast, true)];
         let over = Arc::new(AtomicBool::new(false));
         let answered = Arc::new(AtomicUsize::new(0));
         let worker = || {
@@ -153,7 +156,7 @@ impl Shop {
                 let at = round % doors.len();
                 doors[at].change(&mut doorkeeper, round);
             });
-            (doorkeeper, doors)
+            (doorkeeper, doors.into())
         });
         let (mut maker, until) = worker();
         let maker = thread::spawn(move || {
@@ -228,7 +231,7 @@ impl Worker {
     /// Sends one message, as the service or as one of a room's people.
     fn write(&mut self, number: u64, (rooms, users): (&[Room], &[UserNo]), round: usize) {
         let room = &rooms[round % rooms.len()];
-        let author = (round % 3 != 0).then(|| room.members[round % room.members.len()]);
+        let author = (!round.is_multiple_of(3)).then(|| room.members[round % room.members.len()]);
         let text = format!("api {number} {round}");
         let mut body = json!({ "text": text });
         if let Some(author) = author {
@@ -351,7 +354,8 @@ impl Door {
 
     /// Lets a guest in, gives them another role or puts them out, whichever is due; then looks.
     fn change(&mut self, worker: &mut Worker, round: usize) {
-        let guest = GUESTS[round / 3 % GUESTS.len()];
+        let guest = GUESTS[round / DOORS % GUESTS.len()];
+        let is_last = round / (DOORS * GUESTS.len()) % 3 == 2;
         let one = format!("{}/{guest}", self.channel);
         let role_now = self.inside.get(guest).copied();
         let (request, role) = match role_now {
@@ -360,7 +364,7 @@ impl Door {
                 let body = json!({"uids": [guest], "role": role});
                 (Request::new("POST", self.channel.clone(), body), Some(role))
             }
-            Some(role) if round / 12 % 2 == 0 => {
+            Some(role) if !is_last => {
                 let at = ROLES.iter().position(|other| *other == role).unwrap_or_default();
                 let role = ROLES[(at + 1) % ROLES.len()];
                 (Request::new("PUT", one, json!({ "role": role })), Some(role))
