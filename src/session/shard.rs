@@ -35,7 +35,6 @@ use crate::requests::Floors;
 use crate::runtime::mailbox::Mailbox;
 use crate::runtime::random::Random;
 use crate::runtime::route::{ConnectionId, Route, ShardNo};
-use crate::runtime::shutdown::Farewell;
 
 /// What a shard is told to be.
 #[derive(Clone, Debug)]
@@ -282,7 +281,8 @@ impl Shard {
         self.close_with(id, code, reply::closing(code, after, text));
     }
 
-    fn close_with(&self, id: ConnectionId, code: CloseCode, frame: bytes::Bytes) {
+    /// The same with a frame that is written already.
+    pub(super) fn close_with(&self, id: ConnectionId, code: CloseCode, frame: bytes::Bytes) {
         self.metrics.closed(code.name());
         self.with_session(id, |session| session.is_over = true);
         self.floors.delivery.borrow_mut().connections.finish(id, frame);
@@ -305,22 +305,6 @@ impl Shard {
     /// No request waits for its answer.
     pub(super) fn is_quiet(&self) -> bool {
         self.sessions.borrow_mut().each().all(|(_, session)| session.in_flight == 0)
-    }
-
-    /// Tells every client to come back, each after a time of its own, and to one of the places
-    /// where it is welcome meanwhile.
-    pub(super) fn drain(&self, farewell: &Farewell) {
-        let ids: Vec<_> = self.sessions.borrow_mut().each().map(|(id, _)| id).collect();
-        for id in ids {
-            let share = self.random.number() as f64 / u64::MAX as f64;
-            let after = farewell.spread.mul_f64(share);
-            let (text, address) = match farewell.to.len() {
-                0 => ("the server restarts", ""),
-                some => ("the server stops", &*farewell.to[self.random.number() as usize % some]),
-            };
-            let frame = reply::closing_to(CloseCode::GoingAway, after, text, address);
-            self.close_with(id, CloseCode::GoingAway, frame);
-        }
     }
 
     pub(super) fn close_unavailable(&self, id: ConnectionId) {
