@@ -17,6 +17,7 @@ use super::errand::Task;
 use super::problem::Problem;
 use crate::model::body::BodyHash;
 use crate::model::deadline::Deadline;
+use crate::model::device::DeviceId;
 use crate::model::limits;
 use crate::model::naming::ChannelKey;
 use crate::requests::{ChannelName, Envelope, Floors, Refusal};
@@ -81,6 +82,12 @@ impl Ask {
     /// The person that the path names.
     pub(super) fn uid(&self) -> Result<Uid, Problem> {
         uid("uid", self.named("uid"))
+    }
+
+    /// The device that the path names.
+    pub(super) fn device(&self) -> Result<DeviceId, Problem> {
+        let detail = "a device is named by 1 to 64 bytes";
+        DeviceId::parse(self.named("device")).ok_or_else(|| Problem::invalid("device", detail))
     }
 
     /// The key that the path gives a channel.

@@ -14,7 +14,7 @@ use super::secret;
 use super::tokens::Tokens;
 use crate::model::limits::{self, Limits};
 use crate::model::scope::Scope;
-use crate::requests::Floors;
+use crate::requests::{Floors, Revoker};
 use crate::runtime::clock::Clock;
 use crate::runtime::door::Door;
 use crate::runtime::random::Random;
@@ -35,6 +35,8 @@ pub struct Parts {
     pub random: Arc<dyn Random>,
     /// Who issues tokens.
     pub tokens: Arc<dyn Tokens>,
+    /// Who ends them.
+    pub revoker: Revoker,
     /// What may be asked, and how much.
     pub limits: Limits,
     /// Live connections of people.

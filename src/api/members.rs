@@ -1,4 +1,4 @@
-//! Members: add, list, give a role, remove.
+//! Members: add, list, give a role, mute, remove.
 
 use axum::http::StatusCode;
 use damso_proto::wire;
@@ -25,11 +25,23 @@ pub(super) struct GiveRole {
     role: Option<String>,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Mute {
+    until_ms: Option<u64>,
+}
+
 #[derive(Serialize)]
 struct Member {
     user: u64,
     uid: String,
     role: &'static str,
+    #[serde(skip_serializing_if = "is_zero")]
+    muted_until_ms: u64,
+}
+
+const fn is_zero(ms: &u64) -> bool {
+    *ms == 0
 }
 
 #[derive(Serialize)]
@@ -44,11 +56,16 @@ struct Done {
     seq: u64,
 }
 
-/// Which change of one member.
+/// What is to become of one person in a channel. Times of day, milliseconds.
 #[derive(Clone, Copy)]
-enum Change {
+pub(super) enum Change {
     Role(Role),
+    /// Until then they write nothing; 0: they may again.
+    Mute(u64),
     Remove,
+    /// Until then they are kept out; 0: for ever.
+    Ban(u64),
+    LiftBan,
 }
 
 pub(super) async fn add(ask: Ask) -> Result<Answer, Problem> {
@@ -97,7 +114,20 @@ pub(super) async fn remove(ask: Ask) -> Result<Answer, Problem> {
     change(ask, Change::Remove).await
 }
 
-async fn change(ask: Ask, what: Change) -> Result<Answer, Problem> {
+pub(super) async fn mute(ask: Ask) -> Result<Answer, Problem> {
+    let Mute { until_ms } = ask.json()?;
+    let until_ms = until_ms.filter(|until_ms| *until_ms > 0).ok_or_else(|| {
+        let detail = "until_ms is missing: a time in milliseconds since 1970; DELETE ends it";
+        Problem::invalid("until_ms", detail)
+    })?;
+    change(ask, Change::Mute(until_ms)).await
+}
+
+pub(super) async fn unmute(ask: Ask) -> Result<Answer, Problem> {
+    change(ask, Change::Mute(0)).await
+}
+
+pub(super) async fn change(ask: Ask, what: Change) -> Result<Answer, Problem> {
     let (name, uid) = (ask.channel()?, ask.uid()?);
     let inner = ask.known_by().await?;
     let changed = ask.in_channel(move |floors, route| {
@@ -110,7 +140,14 @@ async fn change(ask: Ask, what: Change) -> Result<Answer, Problem> {
                     let role = role.to_wire().into();
                     Asked::SetRole(wire::SetRole { channel, user, role })
                 }
+                Change::Mute(until_ms) => {
+                    Asked::MuteMember(wire::MuteMember { channel, user, until_ms })
+                }
                 Change::Remove => Asked::RemoveMember(wire::RemoveMember { channel, user }),
+                Change::Ban(until_ms) => {
+                    Asked::BanMember(wire::BanMember { channel, user, until_ms })
+                }
+                Change::LiftBan => Asked::LiftBan(wire::LiftBan { channel, user }),
             };
             let from = envelope(route, Some(inner), floors);
             let reply = requests::handle(Actor::Service, from, asked, floors).await;
@@ -150,6 +187,7 @@ pub(super) async fn list(ask: Ask) -> Result<Answer, Problem> {
         role: Role::from_wire(member.role).map_or("unknown", name_of),
         user: member.user,
         uid: member.uid,
+        muted_until_ms: member.muted_until_ms,
     });
     Answer::of(&Page { members: members.collect(), end })
 }

@@ -11,13 +11,14 @@
 //! and a message of a backend goes the way of a person's.
 
 mod ask; //      a request, its parts checked
+mod bans; //     keep out, let in again, list
 mod channels; // make, find
 mod entry; //    the place of all: who asks, and whether they may
 mod errand; //   from the API's thread to a shard and back
-mod members; //  add, list, give a role, remove
+mod members; //  add, list, give a role, mute, remove
 mod messages; // send, read
 mod openapi; //  the description for programs
-mod people; //   make, find, tokens
+mod people; //   make, find, tokens and their end
 mod problem; //  why not
 mod routes; //   every path and method
 mod secret; //   keys of backends as text

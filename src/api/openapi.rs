@@ -20,7 +20,7 @@ mod tests {
     use serde_json::Value;
 
     use super::super::routes::ROUTES;
-    use super::super::{channels, members, messages, people};
+    use super::super::{bans, channels, members, messages, people};
     use super::*;
     use crate::model::scope::Scope;
 
@@ -71,6 +71,8 @@ mod tests {
             ("MakeChannel", fields::<channels::Make>()),
             ("AddMembers", fields::<members::Add>()),
             ("GiveRole", fields::<members::GiveRole>()),
+            ("Mute", fields::<members::Mute>()),
+            ("KeepOut", fields::<bans::KeepOut>()),
             ("SendMessage", fields::<messages::Send>()),
             ("Custom", fields::<messages::Custom>()),
         ] {

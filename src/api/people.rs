@@ -1,4 +1,4 @@
-//! People: make, find, tokens.
+//! People: make, find, tokens and their end.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,9 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use super::ask::{Answer, Ask, refused};
 use super::problem::Problem;
+use crate::model::device::DeviceId;
 use crate::model::limits;
 use crate::model::naming::CustomMap;
-use crate::requests;
+use crate::requests::{self, RevokeError, Revoked};
 use crate::store::directory::User;
 
 #[derive(Deserialize)]
@@ -70,6 +71,48 @@ pub(super) async fn give_token(ask: Ask) -> Result<Answer, Problem> {
     Answer::of(&issued)
 }
 
+/// How many sessions ended.
+#[derive(Serialize)]
+struct Ended {
+    sessions: usize,
+}
+
+pub(super) async fn revoke_tokens(ask: Ask) -> Result<Answer, Problem> {
+    revoke(ask, None).await
+}
+
+pub(super) async fn revoke_device(ask: Ask) -> Result<Answer, Problem> {
+    let device = ask.device()?;
+    revoke(ask, Some(device)).await
+}
+
+async fn revoke(ask: Ask, device: Option<DeviceId>) -> Result<Answer, Problem> {
+    let uid = ask.uid()?;
+    // Asked again under its name, it revokes what was issued until the first time.
+    let time_ms = ask.known_by().await?.unix_ms();
+    let (near, revoker) = (uid.clone(), ask.api.parts.revoker.clone());
+    // On a shard, where it is finished though nobody waits any more: a token that is refused while
+    // its session lives on would be half a revocation.
+    let revoked = ask.carry_out(near.as_str(), move |_, _| {
+        Box::pin(
+            async move { revoker.revoke_as_of(time_ms, uid, device).await.map_err(not_revoked) },
+        )
+    });
+    let Revoked { sessions } = revoked.await?;
+    Answer::of(&Ended { sessions })
+}
+
+fn not_revoked(error: RevokeError) -> Problem {
+    match error {
+        RevokeError::NoPerson(_) => Problem::no_person(),
+        RevokeError::Busy => Problem::overloaded("too much is waiting"),
+        RevokeError::Directory(_) | RevokeError::Unconfirmed => {
+            tracing::warn!(%error, "a revocation of the API is not known to stand");
+            Problem::unknown_outcome()
+        }
+    }
+}
+
 async fn found(ask: &Ask, uid: Uid) -> Result<User, Problem> {
     let near = uid.clone();
     ask.carry_out(near.as_str(), move |floors, _| {
@@ -81,9 +124,7 @@ async fn found(ask: &Ask, uid: Uid) -> Result<User, Problem> {
 /// A person in the path who is not there.
 pub(super) fn nobody(refusal: requests::Refusal) -> Problem {
     match Problem::from(&refusal) {
-        problem if problem.status == axum::http::StatusCode::NOT_FOUND => {
-            Problem::not_found("there is no such person; PUT /v1/users/{uid} makes them")
-        }
+        problem if problem.status == axum::http::StatusCode::NOT_FOUND => Problem::no_person(),
         problem => problem,
     }
 }

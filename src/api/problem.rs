@@ -71,6 +71,11 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, Code::NotFound, detail)
     }
 
+    /// A person in the path who is not there.
+    pub(super) fn no_person() -> Self {
+        Self::not_found("there is no such person; PUT /v1/users/{uid} makes them")
+    }
+
     /// People in a body who are not there.
     pub(super) fn nobody(field: &str) -> Self {
         let detail = "there is no such person; PUT /v1/users/{uid} makes them";

@@ -12,7 +12,7 @@ use axum::routing::{MethodFilter, on};
 use super::ask::{self, Answer, Ask};
 use super::entry::{Api, Place};
 use super::problem::Problem;
-use super::{channels, members, messages, openapi, people, stats};
+use super::{bans, channels, members, messages, openapi, people, stats};
 use crate::model::limits;
 use crate::model::scope::Scope;
 
@@ -66,18 +66,23 @@ const fn route(
 }
 
 const USER: &str = "/v1/users/{uid}";
+const TOKENS: &str = "/v1/users/{uid}/tokens";
+const DEVICE: &str = "/v1/users/{uid}/devices/{device}";
 const CHANNEL: &str = "/v1/channels/{channel}";
 const MEMBERS: &str = "/v1/channels/{channel}/members";
 const MEMBER: &str = "/v1/channels/{channel}/members/{uid}";
+const MUTE: &str = "/v1/channels/{channel}/members/{uid}/mute";
+const BANS: &str = "/v1/channels/{channel}/bans";
+const BAN: &str = "/v1/channels/{channel}/bans/{uid}";
 const MESSAGES: &str = "/v1/channels/{channel}/messages";
 
 /// Every one.
-pub(super) static ROUTES: [Route; 14] = [
+pub(super) static ROUTES: [Route; 21] = [
     route(Method::Put, USER, Scope::Users, |ask| Box::pin(people::make(ask))),
     route(Method::Get, USER, Scope::Read, |ask| Box::pin(people::find(ask))),
-    route(Method::Post, "/v1/users/{uid}/tokens", Scope::Users, |ask| {
-        Box::pin(people::give_token(ask))
-    }),
+    route(Method::Post, TOKENS, Scope::Users, |ask| Box::pin(people::give_token(ask))),
+    route(Method::Delete, TOKENS, Scope::Users, |ask| Box::pin(people::revoke_tokens(ask))),
+    route(Method::Delete, DEVICE, Scope::Users, |ask| Box::pin(people::revoke_device(ask))),
     route(Method::Post, "/v1/channels", Scope::Channels, |ask| Box::pin(channels::make_any(ask))),
     route(Method::Put, CHANNEL, Scope::Channels, |ask| Box::pin(channels::make_by_key(ask))),
     route(Method::Get, CHANNEL, Scope::Read, |ask| Box::pin(channels::find(ask))),
@@ -85,6 +90,11 @@ pub(super) static ROUTES: [Route; 14] = [
     route(Method::Post, MEMBERS, Scope::Channels, |ask| Box::pin(members::add(ask))),
     route(Method::Put, MEMBER, Scope::Channels, |ask| Box::pin(members::give_role(ask))),
     route(Method::Delete, MEMBER, Scope::Channels, |ask| Box::pin(members::remove(ask))),
+    route(Method::Put, MUTE, Scope::Channels, |ask| Box::pin(members::mute(ask))),
+    route(Method::Delete, MUTE, Scope::Channels, |ask| Box::pin(members::unmute(ask))),
+    route(Method::Get, BANS, Scope::Read, |ask| Box::pin(bans::list(ask))),
+    route(Method::Put, BAN, Scope::Channels, |ask| Box::pin(bans::keep_out(ask))),
+    route(Method::Delete, BAN, Scope::Channels, |ask| Box::pin(bans::lift(ask))),
     route(Method::Get, MESSAGES, Scope::Read, |ask| Box::pin(messages::list(ask))),
     route(Method::Post, MESSAGES, Scope::Messages, |ask| Box::pin(messages::send(ask))),
     route(Method::Get, "/v1/stats", Scope::Stats, |ask| Box::pin(stats::now(ask))),

@@ -6,9 +6,9 @@ use std::fmt;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[repr(u8)]
 pub enum Scope {
-    /// Make people, note on them, and give them tokens.
+    /// Make people, note on them, give them tokens, and end those and their devices.
     Users = 1,
-    /// Make channels, and say who is in them.
+    /// Make channels, and say who is in them, who writes, and who is kept out.
     Channels = 1 << 1,
     /// Send.
     Messages = 1 << 2,

@@ -1,6 +1,6 @@
 //! What a person, or a backend, may ask: one file per request family, each handler from actor and
-//! request to answer. No socket, no session. Beside them, what an operator does over another
-//! entrance: [`Revoker`] and [`Operator`].
+//! request to answer. No socket, no session. Beside them, what operators and backends do over other
+//! entrances: [`Revoker`] and [`Operator`].
 //!
 //! Rights to read are checked at the person's home shard, before *and* after the
 //! stores were asked, so that a page which was running when its reader was removed

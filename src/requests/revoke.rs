@@ -1,4 +1,4 @@
-//! Tokens and devices that count no more, as an operator says.
+//! Tokens and devices that count no more, as an operator or a backend says.
 //!
 //! The directory first, then the sessions that live: whoever is answered knows that nothing more
 //! is sent to any of them, and that none comes back.
@@ -15,7 +15,8 @@ use crate::runtime::clock::Clock;
 use crate::runtime::door::{Door, DoorError};
 use crate::store::directory::{Directory, DirectoryError};
 
-/// Revokes, from any thread. For entrances of operators: it asks nobody whether they may.
+/// Revokes, from any thread. For entrances of operators, and of backends whose key was looked at: it
+/// asks nobody whether they may.
 #[derive(Clone)]
 pub struct Revoker {
     /// People and devices.
@@ -59,9 +60,24 @@ impl Revoker {
     /// # Errors
     /// [`RevokeError`].
     pub async fn revoke(&self, uid: Uid, device: Option<DeviceId>) -> Result<Revoked, RevokeError> {
-        let (directory, now_ms) = (self.directory.clone(), self.clock.unix_ms());
+        self.revoke_as_of(self.clock.unix_ms(), uid, device).await
+    }
+
+    /// The same as of a time of day, milliseconds: tokens issued after it go on to count. So whoever
+    /// repeats what was asked earlier revokes no more than was meant then, though sessions that are
+    /// there have to log in again.
+    ///
+    /// # Errors
+    /// [`RevokeError`].
+    pub async fn revoke_as_of(
+        &self,
+        time_ms: u64,
+        uid: Uid,
+        device: Option<DeviceId>,
+    ) -> Result<Revoked, RevokeError> {
+        let directory = self.directory.clone();
         let (person, named) = (uid.clone(), device.clone());
-        let revoked = self.door.call(move || directory.revoke(&person, named.as_ref(), now_ms));
+        let revoked = self.door.call(move || directory.revoke(&person, named.as_ref(), time_ms));
         let user = match revoked.await {
             Ok(Ok(Some(user))) => user,
             Ok(Ok(None)) => return Err(RevokeError::NoPerson(uid)),

@@ -305,6 +305,7 @@ fn api_parts(rooms: &Rooms, config: &Config, shared: &Shared) -> api::Parts {
         clock: rooms.clock.clone(),
         random: rooms.random.clone(),
         tokens: Arc::new(tokens),
+        revoker: revoker(rooms),
         limits: config.limits,
         connections: shared.live.clone(),
         version: env!("CARGO_PKG_VERSION"),

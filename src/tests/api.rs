@@ -12,27 +12,27 @@ use super::backend::{Answer, Backend, hear, key};
 use super::process::Process;
 use super::raw::{Raw, text};
 
-const ORDER: &str = "/v1/channels/order:1234";
-const MEMBERS: &str = "/v1/channels/order:1234/members";
-const MESSAGES: &str = "/v1/channels/order:1234/messages";
+pub(super) const ORDER: &str = "/v1/channels/order:1234";
+pub(super) const MEMBERS: &str = "/v1/channels/order:1234/members";
+pub(super) const MESSAGES: &str = "/v1/channels/order:1234/messages";
 /// As many requests as are carried out at a time.
 const PLACES: usize = 64;
 
-fn start(arguments: &[&str]) -> (Process, Backend) {
+pub(super) fn start(arguments: &[&str]) -> (Process, Backend) {
     let server = Process::start(&[&["--shards", "2"], arguments].concat());
     let backend = Backend::new(&server, &["all"]);
     (server, backend)
 }
 
 /// People, and a channel of them under a key.
-fn order(backend: &Backend, uids: &[&str]) -> Value {
+pub(super) fn order(backend: &Backend, uids: &[&str]) -> Value {
     for uid in uids {
         backend.put(&format!("/v1/users/{uid}"), &json!({})).done();
     }
     backend.put(ORDER, &json!({"name": "Order 1234", "members": uids})).done()
 }
 
-fn log_in(backend: &Backend, uid: &str) -> Raw {
+pub(super) fn log_in(backend: &Backend, uid: &str) -> Raw {
     let issued = backend.post(&format!("/v1/users/{uid}/tokens"), &json!({})).done();
     let string = issued["connection_string"].as_str().expect("a connection string");
     assert!(string.contains(issued["token"].as_str().expect("a token")));
@@ -49,7 +49,7 @@ fn message(raw: &mut Raw) -> (u64, String) {
     }
 }
 
-fn said(text: &str) -> Value {
+pub(super) fn said(text: &str) -> Value {
     json!({ "text": text })
 }
 
@@ -181,7 +181,12 @@ fn a_request_that_is_asked_again_under_its_name_happens_once() {
 fn a_key_does_what_its_scopes_say_and_the_refusal_names_the_missing_one() {
     let (server, backend) = start(&[]);
     order(&backend, &["alice"]);
-    let routes: [(&str, &str, &str, Value); 8] = [
+    let muted = format!("{MEMBERS}/alice/mute");
+    let routes: [(&str, &str, &str, Value); 12] = [
+        ("users", "DELETE", "/v1/users/alice/tokens", json!({})),
+        ("users", "DELETE", "/v1/users/alice/devices/d", json!({})),
+        ("channels", "PUT", &muted, json!({"until_ms": 1})),
+        ("read", "GET", "/v1/channels/order:1234/bans", json!({})),
         ("users", "PUT", "/v1/users/bob", json!({})),
         ("users", "POST", "/v1/users/alice/tokens", json!({})),
         ("channels", "PUT", ORDER, json!({"name": "Order 1234"})),

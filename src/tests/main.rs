@@ -2,6 +2,7 @@
 //! sockets, real TLS.
 
 mod api; //     what a backend asks by HTTP
+mod api_moderation; // what a backend asks to keep order
 mod arrive; // who comes while their channels change
 mod away; //    who was away gets exactly what they missed, in one round trip
 mod backend; // a backend to ask by HTTP
