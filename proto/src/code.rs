@@ -93,6 +93,9 @@ codes! {
         Muted = 112, "muted";
         /// A person who was to be added is kept out of the channel.
         Banned = 113, "banned";
+        /// One of two people blocks the other: they do not write to each other, and one who is
+        /// blocked does not add the other.
+        Blocked = 114, "blocked";
         /// The server has too much to do.
         Overloaded = 200, "overloaded";
         /// The caller asks too often.

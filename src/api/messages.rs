@@ -257,5 +257,6 @@ const fn name_of(what: &wire::system::What) -> &'static str {
         What::ChannelRemoved(_) => "channel_removed",
         What::RoleSet(_) => "role_set",
         What::Muted(_) => "muted",
+        What::BlockSet(_) => "block_set",
     }
 }

@@ -160,7 +160,7 @@ impl From<&Refusal> for Problem {
         let Told { code, field, after, text } = refusal.into();
         let status = match code {
             Code::NotFound => StatusCode::NOT_FOUND,
-            Code::NotAllowed | Code::Muted => StatusCode::FORBIDDEN,
+            Code::NotAllowed | Code::Muted | Code::Blocked => StatusCode::FORBIDDEN,
             Code::LimitReached | Code::Banned | Code::KeyExpired | Code::KeyInFuture => {
                 StatusCode::CONFLICT
             }

@@ -37,6 +37,7 @@ pub(super) fn event(submission: &Submission, bar: Bar<'_>, told: &mut Vec<Told>)
         // and never one too many.
         Ok(writer) => match bar.keys.ask(key, Some(*route)) {
             Known::Fresh if deadline.is_past(bar.now) => Err(Refusal::Deadline),
+            Known::Fresh if writer.is_blocked => Err(Refusal::Blocked),
             Known::Fresh if writer.muted_until_ms > bar.now_ms => {
                 let after = Duration::from_millis(writer.muted_until_ms - bar.now_ms);
                 Err(Refusal::Muted { after })

@@ -14,9 +14,9 @@
 //! Nothing is ordered unless the stage is Ready, so at most one run is in flight, and
 //! a command finds the channel at rest and keeps the sends behind it waiting.
 //!
-//! Where no event tells a change (a broadcast), its row is not appended but *spread*: from Ready
-//! to Spreading and back, once every shard has applied it. Nothing else is ordered meanwhile, so
-//! what comes after the change meets it everywhere, whichever way the two have gone.
+//! Where no event tells a change (a broadcast, a block), its row is not appended but *spread*: from
+//! Ready to Spreading and back, once every shard has applied it. Nothing else is ordered meanwhile,
+//! so what comes after the change meets it everywhere, whichever way the two have gone.
 
 use std::collections::VecDeque;
 
@@ -120,7 +120,7 @@ impl Channel {
         told.push(Told::Head(self.number, self.head));
         self.last_id = found.log.head.id;
         self.keys = KeyWindow::new(found.log.keys, found.log.keys_from_ms);
-        self.roster = Roster::read(found.row.kind, &found.row.members);
+        self.roster = Roster::read(&found.row);
         self.stage = Stage::Ready;
         if self.settling.is_empty() && !found.row.pending.is_empty() {
             self.settle(found.row.pending, None, told);

@@ -299,7 +299,8 @@ impl Home {
                 }
             }
             (RightsDelta::Removed(_), Ok(at)) => drop(self.memberships.remove(at)),
-            (RightsDelta::Removed(_), Err(_)) | (RightsDelta::Muted(..), _) => {}
+            (RightsDelta::Removed(_), Err(_))
+            | (RightsDelta::Muted(..) | RightsDelta::Blocks(..), _) => {}
         }
     }
 }

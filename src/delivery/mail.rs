@@ -127,7 +127,7 @@ pub struct Submission {
     pub admission: Admission,
 }
 
-/// A command on a channel's members.
+/// A command on a channel's members, or on what one of them is to another.
 pub struct Change {
     /// Who asks.
     pub by: Actor,
@@ -158,6 +158,8 @@ pub enum ChangeKind {
     Ban(UserNo, u64),
     /// Let a person be added again.
     LiftBan(UserNo),
+    /// Block the other person of a direct channel, or no longer.
+    Block(UserNo, bool),
 }
 
 /// A channel as the stores know it.
@@ -224,6 +226,13 @@ pub enum Refusal {
     /// The caller's fault: a person whom they want to add is kept out.
     #[error("one of these people is kept out of this channel")]
     Banned,
+    /// Nobody's fault; until there is no block any more, trying again is useless. It does not say
+    /// who blocks whom.
+    #[error("one of the two people blocks the other")]
+    Blocked,
+    /// The caller's fault: this person, whom they want to add, blocks them.
+    #[error("one of these people blocks who wants to add them")]
+    BlockedBy(UserNo),
     /// The caller's fault: the key stands for another body.
     #[error("this key was used for another request")]
     KeyReused,
@@ -270,6 +279,7 @@ impl Refusal {
         match denied {
             Denied::Stranger => Self::NotFound,
             Denied::Role | Denied::Kind => Self::NotAllowed,
+            Denied::Blocked => Self::Blocked,
         }
     }
 }

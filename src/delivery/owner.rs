@@ -385,6 +385,9 @@ impl Owned {
                         directory.ban_member(&command, number, user, until_ms, at)
                     }
                     ChangeKind::LiftBan(user) => directory.lift_ban(&command, number, user),
+                    ChangeKind::Block(peer, blocked) => {
+                        directory.set_block(&command, peer, blocked, Some((number, at)))
+                    }
                 };
                 done.map(Ok)
             };
@@ -456,6 +459,10 @@ pub fn refusal_of(error: &DirectoryError) -> Refusal {
         DirectoryError::NoChannel | DirectoryError::NoUser(_) => Refusal::NotFound,
         DirectoryError::KeyReused => Refusal::KeyReused,
         DirectoryError::Banned(_) => Refusal::Banned,
+        DirectoryError::BlockedBy(user) => Refusal::BlockedBy(*user),
+        // Surely not carried out. Whoever can go to that owner does, and tells nobody.
+        DirectoryError::HaveDirect(_) => unavailable(),
+        DirectoryError::TooManyBlocks { .. } => Refusal::Limit("people whom a person blocks"),
         DirectoryError::TooManyBans { .. } => Refusal::Limit("people kept out of a channel"),
         DirectoryError::ChannelKeyTaken => Refusal::Limit("another kind of channel has this key"),
         DirectoryError::WithOneself => Refusal::Limit("a direct channel needs another person"),

@@ -8,7 +8,9 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
 use super::mail::{Change, ChangeKind};
-use crate::model::rights::{Actor, Denied, Kind, Op, RightsChange, RightsDelta, Role, authorise};
+use crate::model::rights::{
+    Actor, Caller, Denied, Kind, Op, RightsChange, RightsDelta, Role, authorise,
+};
 use crate::store::directory;
 
 /// A person in a channel.
@@ -28,29 +30,35 @@ pub(super) struct Writer {
     pub(super) from: Seq,
     /// They may not write until this time of day.
     pub(super) muted_until_ms: u64,
+    /// One of the two people here blocks the other: they may not write.
+    pub(super) is_blocked: bool,
 }
 
 /// See the module's text.
 pub(super) struct Roster {
     kind: Kind,
     members: HashMap<UserNo, Member, FixedState>,
+    /// Of a direct channel: those of its two people who block the other.
+    blockers: Vec<UserNo>,
 }
 
 impl Default for Roster {
     /// Of a channel that was not read yet: nobody may anything.
     fn default() -> Self {
-        Self { kind: Kind::Personal, members: HashMap::default() }
+        Self { kind: Kind::Personal, members: HashMap::default(), blockers: Vec::new() }
     }
 }
 
 impl Roster {
     /// As the directory has it.
-    pub(super) fn read(kind: Kind, members: &[directory::Member]) -> Self {
+    pub(super) fn read(row: &directory::Channel) -> Self {
+        let directory::Channel { kind, members, blockers, .. } = row;
         let member = |it: &directory::Member| {
             let directory::Member { user, role, from, muted_until_ms } = *it;
             (user, Member { role, from, muted_until_ms })
         };
-        Self { kind, members: members.iter().map(member).collect() }
+        let members = members.iter().map(member).collect();
+        Self { kind: *kind, members, blockers: blockers.clone() }
     }
 
     /// A change of members that is told at `at`, or holds from there on.
@@ -74,21 +82,34 @@ impl Roster {
                         member.muted_until_ms = until_ms;
                     }
                 }
+                RightsDelta::Blocks(user, blocked) => {
+                    self.blockers.retain(|blocker| *blocker != user);
+                    self.blockers.extend(blocked.then_some(user));
+                }
             }
         }
     }
 
-    /// Somebody who writes here.
+    /// Somebody who writes here, or wrote here and may for now write nothing new: what of theirs is
+    /// known already is answered.
     pub(super) fn writer(&self, by: Actor) -> Result<Writer, Denied> {
         let member = match by {
             Actor::User(user) => self.members.get(&user).copied(),
             // It sees everything, and is in nothing.
             Actor::Service => None,
         };
-        authorise(self.kind, by.caller(member.map(|member| member.role)), Op::Send)?;
-        let service = Writer { from: Seq::ZERO.next(), muted_until_ms: 0 };
-        Ok(member
-            .map_or(service, |Member { from, muted_until_ms, .. }| Writer { from, muted_until_ms }))
+        let caller = match by.caller(member.map(|member| member.role)) {
+            Caller::In(role) if !self.blockers.is_empty() => Caller::Blocked(role),
+            caller => caller,
+        };
+        let is_blocked = match authorise(self.kind, caller, Op::Send) {
+            Ok(()) => false,
+            Err(Denied::Blocked) => true,
+            Err(denied) => return Err(denied),
+        };
+        let (from, muted_until_ms) =
+            member.map_or((Seq::ZERO.next(), 0), |member| (member.from, member.muted_until_ms));
+        Ok(Writer { from, muted_until_ms, is_blocked })
     }
 
     /// Whether a command may go on to the directory, which decides again.
@@ -103,6 +124,7 @@ impl Roster {
             }
             ChangeKind::Mute(user, _) => Op::Mute(self.role_of(*user).unwrap_or(Role::Reader)),
             ChangeKind::LiftBan(_) => Op::Bans,
+            ChangeKind::Block(..) => Op::Block,
             // Who is no member at all, the directory finds out.
             ChangeKind::SetRole(user, role) => {
                 Op::SetRole(self.role_of(*user).unwrap_or(Role::Reader), *role)

@@ -34,6 +34,8 @@ pub const BROADCAST_MEMBERS_MAX: usize = 1_000_000;
 pub const MEMBERS_PER_COMMAND_MAX: usize = 100;
 /// Most people who are kept out of a channel.
 pub const BANS_PER_CHANNEL_MAX: usize = 10_000;
+/// Most people whom a person blocks.
+pub const BLOCKS_PER_USER_MAX: usize = 1_000;
 /// Longest key of a channel, bytes of UTF-8.
 pub const CHANNEL_KEY_BYTES_MAX: usize = 128;
 /// Most entries of what a backend notes on a channel or a person.

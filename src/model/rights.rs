@@ -123,6 +123,8 @@ pub enum RightsDelta {
     RoleSet(UserNo, Role),
     /// Reads as before, and writes nothing until this time of day, milliseconds since 1970.
     Muted(UserNo, u64),
+    /// Blocks the other person of a direct channel, or no longer does.
+    Blocks(UserNo, bool),
 }
 
 impl RightsDelta {
@@ -132,7 +134,8 @@ impl RightsDelta {
             Self::Added(user, ..)
             | Self::Removed(user)
             | Self::RoleSet(user, _)
-            | Self::Muted(user, _) => user,
+            | Self::Muted(user, _)
+            | Self::Blocks(user, _) => user,
         }
     }
 }
@@ -196,6 +199,8 @@ pub enum Caller {
     Stranger,
     /// In it.
     In(Role),
+    /// In it, a direct one of two people of whom one blocks the other.
+    Blocked(Role),
     /// The backend that people's accounts belong to.
     Service,
 }
@@ -222,6 +227,8 @@ pub enum Op {
     Bans,
     /// Remove oneself.
     Leave,
+    /// Block the other person, or no longer.
+    Block,
 }
 
 /// Not allowed. Towards the person who asked, the channel is not there: who may not
@@ -237,6 +244,9 @@ pub enum Denied {
     /// Nobody may, in a channel of this kind.
     #[error("the kind of channel does not allow it")]
     Kind,
+    /// Is in it, but one of the two people there blocks the other.
+    #[error("one of the two people blocks the other")]
+    Blocked,
 }
 
 /// Decides whether somebody may do `op` in a channel of `kind`.
@@ -250,20 +260,21 @@ pub const fn authorise(kind: Kind, who: Caller, op: Op) -> Result<(), Denied> {
     if !possible(kind, op) {
         return match who {
             Caller::Stranger => Err(Denied::Stranger),
-            Caller::In(_) | Caller::Service => Err(Denied::Kind),
+            Caller::In(_) | Caller::Blocked(_) | Caller::Service => Err(Denied::Kind),
         };
     }
     let role = match who {
         Caller::Stranger => return Err(Denied::Stranger),
         // A person's own log is nobody else's to read.
         Caller::Service if matches!(kind, Kind::Personal) => return Err(Denied::Stranger),
-        // It has no place of its own to leave.
-        Caller::Service if matches!(op, Op::Leave) => return Err(Denied::Role),
+        // It has no place of its own to leave, and nobody to block.
+        Caller::Service if matches!(op, Op::Leave | Op::Block) => return Err(Denied::Role),
         Caller::Service => return Ok(()),
-        Caller::In(role) => role,
+        Caller::Blocked(_) if matches!(op, Op::Send) => return Err(Denied::Blocked),
+        Caller::In(role) | Caller::Blocked(role) => role,
     };
     let allowed = match op {
-        Op::Read | Op::Leave => true,
+        Op::Read | Op::Leave | Op::Block => true,
         Op::Send => !matches!(role, Role::Reader),
         Op::ListMembers => match kind {
             Kind::Broadcast => matches!(role, Role::Owner | Role::Moderator),
@@ -283,9 +294,9 @@ const fn possible(kind: Kind, op: Op) -> bool {
     match kind {
         // An owner is made by giving a member that role, and lost by giving it to another.
         Kind::Group | Kind::Broadcast => {
-            !matches!(op, Op::AddMembers(Role::Owner) | Op::SetRole(Role::Owner, _))
+            !matches!(op, Op::AddMembers(Role::Owner) | Op::SetRole(Role::Owner, _) | Op::Block)
         }
-        Kind::Direct => matches!(op, Op::Read | Op::Send | Op::ListMembers),
+        Kind::Direct => matches!(op, Op::Read | Op::Send | Op::ListMembers | Op::Block),
         Kind::Personal => matches!(op, Op::Read),
     }
 }
@@ -299,12 +310,13 @@ mod tests {
     fn callers() -> Vec<Caller> {
         let mut all = vec![Caller::Stranger, Caller::Service];
         all.extend(Role::ALL.map(Caller::In));
+        all.extend(Role::ALL.map(Caller::Blocked));
         all
     }
 
     fn ops() -> Vec<Op> {
         let mut ops = vec![Op::Read, Op::Send, Op::ListMembers, Op::Leave, Op::RemoveMember(None)];
-        ops.push(Op::Bans);
+        ops.extend([Op::Bans, Op::Block]);
         for held in Role::ALL {
             ops.extend([Op::AddMembers(held), Op::RemoveMember(Some(held)), Op::Mute(held)]);
             ops.extend(Role::ALL.map(|given| Op::SetRole(held, given)));
@@ -328,6 +340,7 @@ mod tests {
         };
         let (read, write, list) = (vec![Op::Read], vec![Op::Send], vec![Op::ListMembers]);
         let (leave, none) = (vec![Op::Leave], Vec::new());
+        let block = vec![Op::Block];
         let give_away: Vec<Op> =
             [Moderator, Member, Reader].map(|held| Op::SetRole(held, Owner)).to_vec();
         let may: Vec<Op> = match (kind, who) {
@@ -335,8 +348,14 @@ mod tests {
             // Their own log is theirs to read.
             (Kind::Personal, Caller::In(_)) => read,
             // Two people talk; nobody comes or goes.
-            (Kind::Direct, Caller::In(Reader)) => [read, list].concat(),
-            (Kind::Direct, Caller::In(_) | Caller::Service) => [read, write, list].concat(),
+            (Kind::Direct, Caller::In(Reader)) => [read, list, block].concat(),
+            (Kind::Direct, Caller::In(_)) => [read, write, list, block].concat(),
+            (Kind::Direct, Caller::Service) => [read, write, list].concat(),
+            // A block takes the word from both, and nothing else; it is as good as one where no
+            // block should be known of.
+            (kind, Caller::Blocked(role)) => {
+                return op != Op::Send && is_allowed(kind, Caller::In(role), op);
+            }
             // The backend decides about everybody.
             (Kind::Group | Kind::Broadcast, Caller::Service) => {
                 [read, write, list, over(&[Moderator, Member, Reader]), give_away]

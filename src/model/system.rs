@@ -5,8 +5,8 @@ use damso_proto::wire;
 use damso_proto::wire::EventKind;
 use damso_proto::wire::event::Content;
 use damso_proto::wire::system::{
-    ChannelAdded, ChannelRemoved, Created, MemberLeft, MemberRemoved, MembersAdded, Muted, RoleSet,
-    What,
+    BlockSet, ChannelAdded, ChannelRemoved, Created, MemberLeft, MemberRemoved, MembersAdded,
+    Muted, RoleSet, What,
 };
 
 use crate::model::rights::Role;
@@ -66,6 +66,12 @@ pub fn channel_added(channel: ChannelNo, from: Seq, head: Seq) -> wire::Event {
 pub fn channel_removed(channel: ChannelNo, to: Seq) -> wire::Event {
     let what = ChannelRemoved { channel: channel.get(), to: to.get() };
     event(EventKind::Personal, UserNo::default(), What::ChannelRemoved(what))
+}
+
+/// In a person's own log: they block `user` from now on, or no longer.
+pub fn block_set(user: UserNo, blocked: bool) -> wire::Event {
+    let what = BlockSet { user: user.get(), blocked };
+    event(EventKind::Personal, UserNo::default(), What::BlockSet(what))
 }
 
 fn event(kind: EventKind, sender: UserNo, what: What) -> wire::Event {

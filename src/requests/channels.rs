@@ -25,8 +25,8 @@ use crate::store::log::{Head, NewKey};
 /// own log knows it. The same key again finds the same channel.
 ///
 /// # Errors
-/// [`crate::delivery::Refusal::NotFound`] where a member does not exist; faults of name,
-/// number of members and key.
+/// [`crate::delivery::Refusal::NotFound`] where a member does not exist; [`Refusal::Blocked`]; faults
+/// of name, number of members and key.
 pub(super) async fn create(
     actor: Actor,
     from: Envelope,
@@ -35,7 +35,10 @@ pub(super) async fn create(
 ) -> Result<wire::ChannelInfo, Refusal> {
     let user = person(actor)?;
     let draft = ChannelDraft::check(&ask, floors.limits.members_per_command)?;
-    let done = make(actor, from, draft, ByBackend::default(), floors).await?;
+    let done = match make(actor, from, draft, ByBackend::default(), floors).await {
+        Err(refusal) => return Err(placed(refusal, &ask.uids, floors).await),
+        Ok(done) => done,
+    };
     info_for(user, done.channel, floors).await
 }
 
@@ -91,7 +94,9 @@ impl ByBackend {
 /// Finds the direct channel with a person, or makes it.
 ///
 /// # Errors
-/// [`crate::delivery::Refusal::NotFound`] where the person does not exist; the key's faults.
+/// [`crate::delivery::Refusal::NotFound`] where the person does not exist;
+/// [`crate::delivery::Refusal::Blocked`] where there is none, and one of the two blocks the other;
+/// the key's faults.
 pub(super) async fn open_direct(
     actor: Actor,
     from: Envelope,
@@ -161,17 +166,17 @@ pub(super) fn info(row: &Membership, head: &Head) -> wire::ChannelInfo {
 
 /// Has the directory carry a command out. What would begin too late, or is one too many, is
 /// answered only if its key is known: a repetition begins nothing.
-pub(super) async fn decide(
+pub(super) async fn decide<T: From<Done> + Send + 'static>(
     key: NewKey,
     from: Envelope,
     floors: &Floors,
-    change: impl FnOnce(&dyn Directory, &Command) -> Result<Done, DirectoryError> + Send + 'static,
-) -> Result<Done, Refusal> {
+    change: impl FnOnce(&dyn Directory, &Command) -> Result<T, DirectoryError> + Send + 'static,
+) -> Result<T, Refusal> {
     let (directory, clock) = (floors.directory.clone(), floors.clock.clone());
     let command = command_of(key, floors);
     let decided = floors.behind_door(Deadline::NONE, move || {
         if let Some(refusal) = from.barred(clock.now()) {
-            return directory.answered(&command)?.ok_or(refusal);
+            return directory.answered(&command)?.map(T::from).ok_or(refusal);
         }
         Ok(change(&*directory, &command)?)
     });
@@ -203,8 +208,23 @@ async fn info_for(
         .await?
 }
 
-/// Who asks, where only a person can: a service is in nothing.
-fn person(actor: Actor) -> Result<UserNo, Refusal> {
+/// Names whoever blocks the caller, and so is not added, by their place among the `uids` of the
+/// request.
+pub(super) async fn placed(refusal: Refusal, uids: &[String], floors: &Floors) -> Refusal {
+    let Refusal::Delivery(delivery::Refusal::BlockedBy(user)) = refusal else { return refusal };
+    let directory = floors.directory.clone();
+    match floors.behind_door(Deadline::NONE, move || directory.users(&[user])).await {
+        Ok(Ok(found)) => {
+            let is_theirs = |uid: &String| found.iter().any(|user| user.uid.as_str() == uid);
+            uids.iter().position(is_theirs).map_or(refusal, |at| Refusal::Blocked { at })
+        }
+        Ok(Err(error)) => error.into(),
+        Err(refusal) => refusal,
+    }
+}
+
+/// Who asks, where only a person can: a service is in nothing, and blocks nobody.
+pub(super) fn person(actor: Actor) -> Result<UserNo, Refusal> {
     match actor {
         Actor::User(user) => Ok(user),
         Actor::Service => Err(Refusal::Delivery(delivery::Refusal::NotAllowed)),

@@ -3,7 +3,7 @@
 use damso_proto::id::{ChannelNo, UserNo};
 use damso_proto::wire;
 
-use super::channels::{command_of, users_of};
+use super::channels::{command_of, placed, users_of};
 use super::envelope::Envelope;
 use super::floors::Floors;
 use super::key;
@@ -20,7 +20,8 @@ use crate::store::directory::Joining;
 /// # Errors
 /// [`crate::delivery::Refusal::NotFound`] where the channel or a person is absent *or* the channel
 /// is not the caller's; [`crate::delivery::Refusal::NotAllowed`] where their role does not allow
-/// it; the draft's and the key's own faults.
+/// it; [`crate::delivery::Refusal::Banned`], [`Refusal::Blocked`]; the draft's and the key's own
+/// faults.
 pub(super) async fn add(
     actor: Actor,
     from: Envelope,
@@ -34,7 +35,10 @@ pub(super) async fn add(
     let directory = floors.directory.clone();
     let users = floors.behind_door(Deadline::NONE, move || users_of(&*directory, &uids)).await??;
     let what = ChangeKind::Add(Joining { users, role, sight });
-    change(actor, from, channel, what, body, floors).await
+    match change(actor, from, channel, what, body, floors).await {
+        Err(refusal) => Err(placed(refusal, &ask.uids, floors).await),
+        done => done,
+    }
 }
 
 /// Removes a person. After the answer nothing newer reaches them.
@@ -153,7 +157,7 @@ pub(super) async fn lift_ban(
     change(actor, from, ChannelNo::new(channel), what, body, floors).await
 }
 
-async fn change(
+pub(super) async fn change(
     actor: Actor,
     from: Envelope,
     channel: ChannelNo,

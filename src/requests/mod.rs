@@ -7,6 +7,7 @@
 //! is not handed out. Rights to write are checked by the channel's owner.
 
 mod backend; //  what a backend alone may ask
+mod blocks; //   who blocks whom
 mod budgets; //  who asks too often
 mod channels; // make, list, find
 mod envelope; // what stands beside every request

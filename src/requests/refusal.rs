@@ -27,6 +27,12 @@ pub enum Refusal {
     /// Not a request of this protocol version.
     #[error("unknown request")]
     Unknown,
+    /// The caller's fault: somebody whom they want to add blocks them. Nobody was added.
+    #[error("the person at uids[{at}] blocks who wants to add them")]
+    Blocked {
+        /// Their place in the request.
+        at: usize,
+    },
     /// Nobody's fault; the same request may succeed later.
     #[error("the directory cannot answer: {0}")]
     Directory(#[source] DirectoryError),

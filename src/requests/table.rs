@@ -8,7 +8,7 @@ use super::budgets::Purse;
 use super::envelope::Envelope;
 use super::floors::Floors;
 use super::refusal::Refusal;
-use super::{channels, history, lists, members, outcome, people};
+use super::{blocks, channels, history, lists, members, outcome, people};
 #[cfg(doc)]
 use crate::model::limits;
 use crate::model::rights::Actor;
@@ -61,6 +61,9 @@ pub const fn row(asked: &Asked) -> Option<Row> {
         Asked::BanMember(_) => ("ban_member", true, 10),
         Asked::LiftBan(_) => ("lift_ban", true, 10),
         Asked::ListBans(_) => ("list_bans", false, 4),
+        Asked::Block(_) => ("block", true, 10),
+        Asked::Unblock(_) => ("unblock", true, 10),
+        Asked::ListBlocks(_) => ("list_blocks", false, 4),
         Asked::LeaveChannel(_) => ("leave_channel", true, 10),
         Asked::ListMembers(_) => ("list_members", false, 4),
         Asked::FindPeople(_) => ("find_people", false, 2),
@@ -111,6 +114,11 @@ pub async fn handle(
         Asked::BanMember(ask) => Reply::Done(members::ban(actor, from, ask, floors).await?),
         Asked::LiftBan(ask) => Reply::Done(members::lift_ban(actor, from, ask, floors).await?),
         Asked::ListBans(ask) => Reply::BanList(lists::bans(actor, ask, deadline, floors).await?),
+        Asked::Block(ask) => Reply::Done(blocks::block(actor, from, ask, floors).await?),
+        Asked::Unblock(ask) => Reply::Done(blocks::unblock(actor, from, ask, floors).await?),
+        Asked::ListBlocks(ask) => {
+            Reply::BlockList(blocks::list(actor, ask, deadline, floors).await?)
+        }
         Asked::LeaveChannel(ask) => Reply::Done(members::leave(actor, from, ask, floors).await?),
         Asked::ListMembers(ask) => {
             Reply::MemberList(lists::members(actor, ask, deadline, floors).await?)

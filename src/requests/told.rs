@@ -1,6 +1,7 @@
 //! What whoever asked is told of a refusal: the stable code, the field at fault, when to come back.
 //! Sessions and the API write the same down, each in its own form.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use damso_proto::code::Code;
@@ -16,7 +17,7 @@ pub struct Told {
     /// Why; its range says whether a repetition makes sense.
     pub code: Code,
     /// The field at fault; empty: none.
-    pub field: &'static str,
+    pub field: Cow<'static, str>,
     /// Come back after this long; zero: whenever.
     pub after: Duration,
     /// For people. The stores' own words stay in the log.
@@ -30,15 +31,19 @@ impl From<&Refusal> for Told {
             Refusal::KeyMissing => (Code::KeyMissing, "key", Duration::ZERO),
             Refusal::KeyExpired => (Code::KeyExpired, "key", Duration::ZERO),
             Refusal::KeyInFuture => (Code::KeyInFuture, "key", Duration::ZERO),
+            Refusal::Blocked { at } => {
+                let (field, text) = (format!("uids[{at}]").into(), refusal.to_string());
+                return Self { code: Code::Blocked, field, after: Duration::ZERO, text };
+            }
             Refusal::Unknown => (Code::UnknownRequest, "", Duration::ZERO),
             Refusal::Directory(_) | Refusal::Store(_) => {
                 let text = "the stores cannot answer now".to_owned();
                 let (code, after) = (Code::Unavailable, limits::UNAVAILABLE_RETRY);
-                return Self { code, field: "", after, text };
+                return Self { code, field: "".into(), after, text };
             }
             Refusal::Delivery(refusal) => return refusal.into(),
         };
-        Self { code, field, after, text: refusal.to_string() }
+        Self { code, field: field.into(), after, text: refusal.to_string() }
     }
 }
 
@@ -50,6 +55,8 @@ impl From<&delivery::Refusal> for Told {
             Refusal::NotAllowed => (Code::NotAllowed, "", Duration::ZERO),
             Refusal::Muted { after } => (Code::Muted, "", *after),
             Refusal::Banned => (Code::Banned, "uids", Duration::ZERO),
+            Refusal::Blocked => (Code::Blocked, "", Duration::ZERO),
+            Refusal::BlockedBy(_) => (Code::Blocked, "uids", Duration::ZERO),
             Refusal::KeyReused => (Code::KeyReused, "", Duration::ZERO),
             Refusal::Invalid(invalid) => (code_of(*invalid), invalid.field(), Duration::ZERO),
             Refusal::Limit(_) => (Code::LimitReached, "", Duration::ZERO),
@@ -62,7 +69,7 @@ impl From<&delivery::Refusal> for Told {
             Refusal::Unavailable { after } => (Code::Unavailable, "", *after),
             Refusal::OutcomeUnknown => (Code::OutcomeUnknown, "", Duration::ZERO),
         };
-        Self { code, field, after, text: refusal.to_string() }
+        Self { code, field: field.into(), after, text: refusal.to_string() }
     }
 }
 

@@ -39,7 +39,7 @@ pub(super) fn closing_to(code: CloseCode, after: Duration, text: &str, address: 
 
 /// A token that does not let its bearer stay.
 pub(super) fn token(code: Code, after: Duration, text: String) -> Kind {
-    refusal(Told { code, field: "token", after, text })
+    refusal(Told { code, field: "token".into(), after, text })
 }
 
 /// A delivered outcome.
@@ -62,7 +62,7 @@ pub(super) fn refusal(told: impl Into<Told>) -> Kind {
     Kind::Refusal(wire::Refusal {
         code: code.number(),
         retry_after_ms: millis(after),
-        field: field.to_owned(),
+        field: field.into_owned(),
         text,
         trace: String::new(),
     })

@@ -1,7 +1,7 @@
 //! Broadcasts and roles, over real connections: who may what, who hears what, who sees which past.
 
 use damso_proto::code::Code;
-use damso_proto::id::{ChannelNo, UserNo};
+use damso_proto::id::{ChannelNo, Key, UserNo};
 use damso_proto::wire::client_frame::Kind as Ask;
 use damso_proto::wire::event::Content;
 use damso_proto::wire::server_frame::Kind as Said;
@@ -23,7 +23,12 @@ pub(crate) struct Person {
 
 impl Person {
     pub(crate) fn log_in(server: &Local, uid: &str) -> Self {
-        let (raw, said) = Raw::log_in(&server.string(uid), uid, Default::default());
+        Self::resume(server, uid, uid, Default::default())
+    }
+
+    /// The same with a device that has something already.
+    pub(crate) fn resume(server: &Local, uid: &str, device: &str, resume: wire::Resume) -> Self {
+        let (raw, said) = Raw::log_in(&server.string(uid), device, resume);
         let Some(Said::Welcome(welcome)) = said.first() else { panic!("Welcome comes first") };
         let number = UserNo::new(welcome.user);
         let heard = said.into_iter().filter_map(|said| match said {
@@ -35,6 +40,12 @@ impl Person {
 
     pub(crate) fn ask(&mut self, ask: Ask) -> Said {
         let (said, events) = self.raw.ask(ask);
+        self.heard.extend(events);
+        said
+    }
+
+    pub(crate) fn ask_with(&mut self, ask: Ask, key: Key) -> Said {
+        let (said, events) = self.raw.ask_with(ask, key);
         self.heard.extend(events);
         said
     }

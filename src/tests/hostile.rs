@@ -152,6 +152,9 @@ fn requests() -> Vec<(&'static str, Ask)> {
         ("BanMember", Ask::BanMember(wire::BanMember { channel, user: 9, until_ms: 1 })),
         ("LiftBan", Ask::LiftBan(wire::LiftBan { channel, user: 9 })),
         ("ListBans", Ask::ListBans(wire::ListBans { channel, ..Default::default() })),
+        ("Block", Ask::Block(wire::Block { user: 4_000_000 })),
+        ("Unblock", Ask::Unblock(wire::Unblock { user: 4_000_000 })),
+        ("ListBlocks", Ask::ListBlocks(wire::ListBlocks::default())),
         ("LeaveChannel", Ask::LeaveChannel(wire::LeaveChannel { channel })),
         ("ListMembers", Ask::ListMembers(wire::ListMembers { channel, ..Default::default() })),
         ("FindPeople", Ask::FindPeople(wire::FindPeople { uids: vec![uid], ..Default::default() })),
@@ -183,7 +186,7 @@ fn every_request_has_its_line() {
 /// What a request of [`requests`] is answered with.
 fn answer_to(name: &str) -> Then {
     match name {
-        "ReadOutcome" | "ListChannels" | "FindPeople" => Then::GoesOn,
+        "ReadOutcome" | "ListChannels" | "FindPeople" | "Unblock" | "ListBlocks" => Then::GoesOn,
         "CreateChannel" => Then::Refusal(Code::Invalid),
         "Reauth" => Then::Refusal(Code::TokenInvalid),
         _ => Then::Refusal(Code::NotFound),

@@ -6,6 +6,7 @@ mod api_moderation; // what a backend asks to keep order
 mod arrive; // who comes while their channels change
 mod away; //    who was away gets exactly what they missed, in one round trip
 mod backend; // a backend to ask by HTTP
+mod blocks; //  people who block each other
 mod broadcast; // a few write, any number read
 mod certificates; // another certificate, without a restart
 mod config; //  mistakes in the configuration, and what its limits do

@@ -185,6 +185,9 @@ fn what_changes_something_needs_a_key_of_this_week() {
         wire::CreateChannel { name: "mine".to_owned(), uids: Vec::new(), ..Default::default() };
     let mut asks = about(scene.group, scene.mallory_no);
     asks.retain(|(what, _)| !matches!(*what, "ReadHistory" | "ListMembers" | "ListBans"));
+    let user = scene.mallory_no.get();
+    asks.push(("Block", Ask::Block(wire::Block { user })));
+    asks.push(("Unblock", Ask::Unblock(wire::Unblock { user })));
     asks.push(("CreateChannel", Ask::CreateChannel(group)));
     asks.push(("OpenDirect", Ask::OpenDirect(wire::OpenDirect { uid })));
     let aged = |ms: u64| Bytes::copy_from_slice(Key::new(ms, [9; 10]).as_bytes());
@@ -256,6 +259,7 @@ fn a_field_that_may_not_be_so_is_named() {
     };
     let many = |count: usize| (0..count).map(|number| format!("u{number}")).collect::<Vec<_>>();
     let direct = |uid: &str| Ask::OpenDirect(wire::OpenDirect { uid: uid.to_owned() });
+    let block = |user: u64| Ask::Block(wire::Block { user });
     let find = |users: usize, uids: usize| {
         Ask::FindPeople(wire::FindPeople { users: vec![1; users], uids: many(uids) })
     };
@@ -282,6 +286,8 @@ fn a_field_that_may_not_be_so_is_named() {
         ("a direct channel with nobody", direct("nobody"), Code::NotFound, ""),
         ("a direct channel with oneself", direct("alice"), Code::LimitReached, ""),
         ("a direct channel with no uid", direct(""), Code::Invalid, "uid"),
+        ("a block of oneself", block(scene.alice_no.get()), Code::Invalid, "user"),
+        ("a block of nobody", block(0), Code::NotFound, ""),
         ("too many people", find(50, 51), Code::TooLarge, "users"),
         ("too many keys", Ask::ReadOutcome(wire::ReadOutcome { keys }), Code::TooLarge, "keys"),
     ];

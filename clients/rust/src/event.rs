@@ -141,6 +141,13 @@ pub enum System {
         /// In one's own log: the broadcast in which it holds.
         channel: Option<ChannelNo>,
     },
+    /// In one's own log: this person blocks another one, or no longer.
+    BlockSet {
+        /// Whom.
+        user: UserNo,
+        /// From now on; else no longer.
+        blocked: bool,
+    },
 }
 
 impl Event {
@@ -411,6 +418,9 @@ impl From<wire::system::What> for System {
                 until_ms: it.until_ms,
                 channel: (it.channel != 0).then(|| ChannelNo::new(it.channel)),
             },
+            What::BlockSet(it) => {
+                Self::BlockSet { user: UserNo::new(it.user), blocked: it.blocked }
+            }
             What::RoleSet(it) => Self::RoleSet {
                 by: UserNo::new(it.by),
                 member: UserNo::new(it.member),

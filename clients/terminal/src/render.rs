@@ -113,6 +113,10 @@ fn system_text(system: &System, names: &impl Names) -> Option<String> {
             let (by, member) = (names.of(*by), names.of(*member));
             Some(format!("{by} made {member} {}", role_text(*role)))
         }
+        System::BlockSet { user, blocked } => {
+            let what = if *blocked { "block" } else { "no longer block" };
+            Some(format!("you {what} {}", names.of(*user)))
+        }
         System::ChannelAdded { .. } | System::ChannelRemoved { .. } => None,
     }
 }
@@ -162,6 +166,7 @@ pub(crate) fn people_of(event: &Event) -> Vec<UserNo> {
         }
         Content::System(System::MemberRemoved { by, member, .. }) => people.extend([*by, *member]),
         Content::System(System::MemberLeft { member }) => people.push(*member),
+        Content::System(System::BlockSet { user, .. }) => people.push(*user),
         _ => {}
     }
     people.retain(|user| user.get() != 0);

@@ -74,6 +74,8 @@ pub enum Answer {
     Members(wire::MemberList),
     /// Who is kept out of a channel.
     Bans(wire::BanList),
+    /// Whom the caller blocks.
+    Blocks(wire::BlockList),
     /// Persons by number or uid.
     People(wire::People),
     /// What became of sends.
@@ -105,6 +107,7 @@ impl Heard<'_> {
             Some(Kind::Done(done)) => answer(Answer::Done(done)),
             Some(Kind::MemberList(list)) => answer(Answer::Members(list)),
             Some(Kind::BanList(list)) => answer(Answer::Bans(list)),
+            Some(Kind::BlockList(list)) => answer(Answer::Blocks(list)),
             Some(Kind::People(people)) => answer(Answer::People(people)),
             Some(Kind::Renewed(renewed)) => answer(Answer::Renewed(renewed)),
             Some(Kind::TokenExpiring(expiring)) => Heard::TokenExpiring(expiring.expires_ms),

@@ -339,6 +339,8 @@ impl Replica {
                 | Kind::MuteMember(_)
                 | Kind::BanMember(_)
                 | Kind::LiftBan(_)
+                | Kind::Block(_)
+                | Kind::Unblock(_)
                 | Kind::LeaveChannel(_)
         );
         let key = changes.then(|| self.key(now));

@@ -170,6 +170,44 @@ pub struct Ban {
     #[prost(uint64, tag = "3")]
     pub until_ms: u64,
 }
+/// Blocks a person. Needs a key. Answered by Done, whose seq is the last one of the two people's direct
+/// channel, or 0: there is none, or nothing had to change. While either of two blocks the other, neither
+/// writes in their direct channel, none is made, and whoever is blocked adds the other to no channel. What
+/// was said can be read, and in channels that they share nothing changes. The other is not told.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Block {
+    #[prost(uint64, tag = "1")]
+    pub user: u64,
+}
+/// Blocks a person no longer. Needs a key. Answered by Done, as Block is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Unblock {
+    #[prost(uint64, tag = "1")]
+    pub user: u64,
+}
+/// Whom the caller blocks, by rising number. Answered by BlockList.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListBlocks {
+    #[prost(uint64, tag = "1")]
+    pub after: u64,
+    /// at most limits.members_per_page; 0 = that many
+    #[prost(uint32, tag = "2")]
+    pub limit: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct BlockList {
+    #[prost(message, repeated, tag = "1")]
+    pub people: ::prost::alloc::vec::Vec<Blocked>,
+    #[prost(bool, tag = "2")]
+    pub end: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Blocked {
+    #[prost(uint64, tag = "1")]
+    pub user: u64,
+    #[prost(string, tag = "2")]
+    pub uid: ::prost::alloc::string::String,
+}
 /// Leaves a group or a broadcast. Needs a key. Answered by Done. Where the owner leaves, the one who has
 /// been in it longest takes over, moderators first; of a broadcast, nobody who only reads.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -371,7 +409,7 @@ pub struct Custom {
 /// What happened in a channel, or to a person.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct System {
-    #[prost(oneof = "system::What", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
+    #[prost(oneof = "system::What", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9")]
     pub what: ::core::option::Option<system::What>,
 }
 /// Nested message and enum types in `System`.
@@ -450,6 +488,14 @@ pub mod system {
         #[prost(uint64, tag = "4")]
         pub channel: u64,
     }
+    /// This person blocks another one from now on, or no longer.
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct BlockSet {
+        #[prost(uint64, tag = "1")]
+        pub user: u64,
+        #[prost(bool, tag = "2")]
+        pub blocked: bool,
+    }
     #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
     pub enum What {
         #[prost(message, tag = "1")]
@@ -460,7 +506,7 @@ pub mod system {
         MemberRemoved(MemberRemoved),
         #[prost(message, tag = "4")]
         MemberLeft(MemberLeft),
-        /// The two below stand in a person's own `self` log.
+        /// These two stand in a person's own `self` log.
         #[prost(message, tag = "5")]
         ChannelAdded(ChannelAdded),
         #[prost(message, tag = "6")]
@@ -471,6 +517,9 @@ pub mod system {
         /// As RoleSet.
         #[prost(message, tag = "8")]
         Muted(Muted),
+        /// In the own log of who blocks.
+        #[prost(message, tag = "9")]
+        BlockSet(BlockSet),
     }
 }
 /// Appends a message. Needs a key. Answered by Ack after the durable commit, or by Refusal.
@@ -1047,7 +1096,7 @@ pub struct ClientFrame {
     pub attempt: u32,
     #[prost(
         oneof = "client_frame::Kind",
-        tags = "1, 3, 5, 6, 7, 8, 9, 10, 22, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 50"
+        tags = "1, 3, 5, 6, 7, 8, 9, 10, 22, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 50"
     )]
     pub kind: ::core::option::Option<client_frame::Kind>,
 }
@@ -1097,6 +1146,12 @@ pub mod client_frame {
         LiftBan(super::LiftBan),
         #[prost(message, tag = "41")]
         ListBans(super::ListBans),
+        #[prost(message, tag = "42")]
+        Block(super::Block),
+        #[prost(message, tag = "43")]
+        Unblock(super::Unblock),
+        #[prost(message, tag = "44")]
+        ListBlocks(super::ListBlocks),
         #[prost(message, tag = "50")]
         FindPeople(super::FindPeople),
     }
@@ -1112,7 +1167,7 @@ pub struct ServerFrame {
     pub more: bool,
     #[prost(
         oneof = "server_frame::Kind",
-        tags = "1, 2, 3, 4, 5, 6, 8, 9, 10, 11, 12, 20, 21, 30, 31, 32, 33, 34, 50"
+        tags = "1, 2, 3, 4, 5, 6, 8, 9, 10, 11, 12, 20, 21, 30, 31, 32, 33, 34, 35, 50"
     )]
     pub kind: ::core::option::Option<server_frame::Kind>,
 }
@@ -1156,6 +1211,8 @@ pub mod server_frame {
         MemberList(super::MemberList),
         #[prost(message, tag = "34")]
         BanList(super::BanList),
+        #[prost(message, tag = "35")]
+        BlockList(super::BlockList),
         #[prost(message, tag = "50")]
         People(super::People),
     }

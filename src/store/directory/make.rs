@@ -1,12 +1,12 @@
 //! Commands that make channels.
 
 use damso_proto::id::{ChannelNo, Seq, UserNo};
-use rusqlite::{OptionalExtension as _, params};
+use rusqlite::params;
 
 use super::commands::{Result, Work, take_number};
 use super::reads;
 use super::records::NewChannel;
-use super::rows::{number, stored, stored_custom};
+use super::rows::{stored, stored_custom};
 use super::seam::DirectoryError;
 use crate::model::naming::{ChannelKey, CustomMap};
 use crate::model::rights::{Actor, Kind, RightsChange, RightsDelta, Role, Sight};
@@ -37,6 +37,9 @@ impl Work<'_> {
         others.sort_unstable();
         others.dedup();
         others.retain(|user| Some(*user) != owner);
+        for other in &others {
+            self.may_be_added(*other)?;
+        }
         members.extend(others.into_iter().map(|user| (user, new.kind.default_role())));
         self.has_room(new.kind, 0, members.len())?;
         self.make_channel(new, &members)
@@ -46,13 +49,10 @@ impl Work<'_> {
         if user == peer {
             return Err(DirectoryError::WithOneself);
         }
-        let sql = "SELECT number FROM channels WHERE low = ?1 AND high = ?2";
-        let pair = params![stored(user.min(peer).get()), stored(user.max(peer).get())];
-        let found =
-            self.db.prepare_cached(sql)?.query_row(pair, |row| number(row, 0)).optional()?;
-        match found {
-            Some(channel) => Ok((ChannelNo::new(channel), Seq::ZERO)),
+        match reads::direct_of(self.db, user, peer)? {
+            Some(channel) => Ok((channel, Seq::ZERO)),
             None => {
+                self.neither_blocks(user, peer)?;
                 let pair = [(user, Role::Member), (peer, Role::Member)];
                 let custom = CustomMap::default();
                 let new = NewChannel {

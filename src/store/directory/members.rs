@@ -32,6 +32,7 @@ impl Work<'_> {
                 return Err(DirectoryError::Banned(user));
             }
             if !new.contains(&user) && reads::role_of(self.db, channel, user)?.is_none() {
+                self.may_be_added(user)?;
                 new.push(user);
             }
         }

@@ -200,7 +200,9 @@ proptest! {
                             heard.insert(user.get(), (role, row.at.get()));
                         }
                         RightsDelta::Removed(user) => drop(heard.remove(&user.get())),
-                        RightsDelta::Muted(..) => unreachable!("no step mutes"),
+                        RightsDelta::Muted(..) | RightsDelta::Blocks(..) => {
+                            unreachable!("no step mutes or blocks")
+                        }
                         RightsDelta::RoleSet(user, role) => {
                             heard.get_mut(&user.get()).unwrap().0 = role;
                         }

@@ -12,6 +12,7 @@
 //! that the log stores it once.
 
 mod admission; // who asks to come in, and what becomes of it
+mod blocks; //   ... of those on who blocks whom
 mod commands; // what changes: one transaction each
 mod devices; //  who may come in: devices, and tokens that count no more
 mod keep_order; // ... of those that mute, and keep out

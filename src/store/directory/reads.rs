@@ -38,21 +38,23 @@ pub(super) fn channel(db: &Connection, channel: ChannelNo) -> Result<Option<Chan
         Some(person) => user(db, person)?.map(|person| {
             let (user, from) = (person.number, Seq::ZERO.next());
             let member = Member { user, role: Role::Member, from, muted_until_ms: 0 };
-            (Kind::Personal, String::new(), 0, vec![member])
+            (Kind::Personal, String::new(), 0, vec![member], Vec::new())
         }),
         None => match heading(db, channel)? {
             None => None,
             Some(Heading { kind, name, version, .. }) => {
-                Some((kind, name, version, kept_members(db, channel, kind)?))
+                let members = kept_members(db, channel, kind)?;
+                let blockers = blockers(db, kind, &members)?;
+                Some((kind, name, version, members, blockers))
             }
         },
     };
-    let Some((kind, name, version, members)) = found else { return Ok(None) };
+    let Some((kind, name, version, members, blockers)) = found else { return Ok(None) };
     let mut pending = outbox_of(db, channel)?;
     for row in &mut pending {
         as_it_is_now(db, channel, &mut row.owed)?;
     }
-    Ok(Some(Channel { number: channel, kind, name, version, members, pending }))
+    Ok(Some(Channel { number: channel, kind, name, version, members, blockers, pending }))
 }
 
 /// Leaves of a change that may be told once more what still holds: later ones may have passed, and
@@ -71,7 +73,7 @@ fn as_it_is_now(db: &Connection, channel: ChannelNo, owed: &mut Owed) -> Result<
             }
             (RightsDelta::Removed(_), None) => still.push(*delta),
             // The channel's owner alone asks, and has read it.
-            (RightsDelta::Muted(..), _)
+            (RightsDelta::Muted(..) | RightsDelta::Blocks(..), _)
             | (RightsDelta::Added(..) | RightsDelta::RoleSet(..), None)
             | (RightsDelta::Removed(_), Some(_)) => {}
         }
@@ -228,6 +230,46 @@ pub(super) fn bans(
             Ok(Ban { user, uid, until_ms: number(row, 1)? })
         })?
         .collect()
+}
+
+/// Whether `user` blocks `other`.
+pub(super) fn blocks(db: &Connection, user: UserNo, other: UserNo) -> Result<bool> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM blocks WHERE user = ?1 AND blocked = ?2)";
+    let pair = params![stored(user.get()), stored(other.get())];
+    db.prepare_cached(sql)?.query_row(pair, |row| row.get(0))
+}
+
+/// Those of a direct channel's two people who block the other.
+fn blockers(db: &Connection, kind: Kind, members: &[Member]) -> Result<Vec<UserNo>> {
+    let mut found = Vec::new();
+    if let (Kind::Direct, [one, other]) = (kind, members) {
+        for (user, peer) in [(one.user, other.user), (other.user, one.user)] {
+            found.extend(blocks(db, user, peer)?.then_some(user));
+        }
+    }
+    Ok(found)
+}
+
+/// Whom a person blocks, by rising number.
+pub(super) fn blocked_by(
+    db: &Connection,
+    user: UserNo,
+    (after, max): (UserNo, usize),
+) -> Result<Vec<(UserNo, Uid)>> {
+    let sql = "SELECT blocked, uid FROM blocks JOIN users ON number = blocked
+               WHERE user = ?1 AND blocked > ?2 ORDER BY blocked LIMIT ?3";
+    let page = params![stored(user.get()), above(after.get()), count(max)];
+    db.prepare_cached(sql)?
+        .query_map(page, |row| Ok((UserNo::new(number(row, 0)?), uid(row, 1)?)))?
+        .collect()
+}
+
+/// The direct channel of two people.
+pub(super) fn direct_of(db: &Connection, user: UserNo, peer: UserNo) -> Result<Option<ChannelNo>> {
+    let pair = params![stored(user.min(peer).get()), stored(user.max(peer).get())];
+    db.prepare_cached("SELECT number FROM channels WHERE low = ?1 AND high = ?2")?
+        .query_row(pair, |row| number(row, 0).map(ChannelNo::new))
+        .optional()
 }
 
 pub(super) fn outbox(db: &Connection, after: OutboxId, max: usize) -> Result<Vec<OutboxRow>> {

@@ -158,6 +158,8 @@ pub struct Channel {
     pub version: u64,
     /// Everyone in it, by rising number; of a broadcast, everyone who may more than read.
     pub members: Vec<Member>,
+    /// Of a direct channel: those of its two people who block the other.
+    pub blockers: Vec<UserNo>,
     /// Events that are not in its log yet, oldest first.
     pub pending: Vec<OutboxRow>,
 }

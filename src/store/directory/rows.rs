@@ -4,7 +4,8 @@
 //! change | kind u8 | version u64 BE | person | person ...    10 bytes each, 18 with a time
 //! person | what u8 | user u64 BE | role u8 |    what: 1 added, 2 removed (role 0), 3 role set,
 //!                                                    4 added with the channel's past,
-//!                                                    5 muted (role 0), until u64 BE behind it
+//!                                                    5 muted (role 0), until u64 BE behind it,
+//!                                                    6 blocks, 7 blocks no longer (role 0)
 //! ```
 
 use std::sync::Arc;
@@ -25,6 +26,8 @@ const REMOVED: u8 = 2;
 const ROLE_SET: u8 = 3;
 const ADDED_WITH_PAST: u8 = 4;
 const MUTED: u8 = 5;
+const BLOCKS: u8 = 6;
+const BLOCKS_NO_LONGER: u8 = 7;
 
 impl From<rusqlite::Error> for DirectoryError {
     fn from(error: rusqlite::Error) -> Self {
@@ -127,6 +130,8 @@ fn write_change(change: &RightsChange) -> Vec<u8> {
             RightsDelta::Removed(user) => (REMOVED, user, 0),
             RightsDelta::RoleSet(user, role) => (ROLE_SET, user, role_byte(role)),
             RightsDelta::Muted(user, _) => (MUTED, user, 0),
+            RightsDelta::Blocks(user, true) => (BLOCKS, user, 0),
+            RightsDelta::Blocks(user, false) => (BLOCKS_NO_LONGER, user, 0),
         };
         bytes.push(what);
         bytes.extend(user.get().to_be_bytes());
@@ -164,6 +169,8 @@ fn read_change(bytes: &[u8]) -> Option<RightsChange> {
                 rest = behind;
                 Some(RightsDelta::Muted(user, u64::from_be_bytes(*until_ms)))
             }
+            (BLOCKS, None) => Some(RightsDelta::Blocks(user, true)),
+            (BLOCKS_NO_LONGER, None) => Some(RightsDelta::Blocks(user, false)),
             (ROLE_SET, Some(role)) => Some(RightsDelta::RoleSet(user, role)),
             _ => None,
         };
@@ -194,14 +201,16 @@ mod tests {
                 RightsDelta::Removed(UserNo::new(u64::MAX)),
                 RightsDelta::RoleSet(UserNo::new(3), Role::Owner),
                 RightsDelta::Muted(UserNo::new(4), 1 << 50),
+                RightsDelta::Blocks(UserNo::new(5), true),
+                RightsDelta::Blocks(UserNo::new(6), false),
             ],
         };
         let bytes = write_change(&change);
         assert_eq!(read_change(&bytes), Some(change));
-        for len in [0, 1, 8, 10, 18, 20, 38, 40, 49, 56] {
+        for len in [0, 1, 8, 10, 18, 20, 38, 40, 49, 56, 58, 76] {
             assert_eq!(read_change(&bytes[..len]), None, "cut to {len}");
         }
-        for (at, wrong) in [(0, 0), (9, 9), (18, 0), (28, 1)] {
+        for (at, wrong) in [(0, 0), (9, 9), (18, 0), (28, 1), (66, 1)] {
             let mut bytes = bytes.clone();
             bytes[at] = wrong;
             assert_eq!(read_change(&bytes), None, "byte {at}");

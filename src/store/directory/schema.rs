@@ -9,7 +9,8 @@ const APPLICATION: i32 = 0x6461_6d73;
 
 /// What each version adds to the one before it, from none: a file of version n has had the first n
 /// of them. What has been released is never changed.
-const STEPS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6];
+const STEPS: &[&str] =
+    &[VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6, VERSION_7];
 
 /// Numbers are the ones of the wire: even for channels, rising for users, never reused.
 const VERSION_1: &str = "
@@ -196,6 +197,15 @@ CREATE TABLE service_requests (
   PRIMARY KEY (service_key, header)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX oldest_service_request ON service_requests (key);
+";
+
+/// Who blocks whom.
+const VERSION_7: &str = "
+CREATE TABLE blocks (
+  user INTEGER NOT NULL REFERENCES users,
+  blocked INTEGER NOT NULL REFERENCES users,
+  PRIMARY KEY (user, blocked)
+) STRICT, WITHOUT ROWID;
 ";
 
 /// Makes the tables, brings those of an older version up to this one, or checks that those that are

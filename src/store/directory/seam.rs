@@ -155,7 +155,8 @@ pub trait Directory: Send + Sync {
     /// key is taken by a channel of the same kind, that one is found, and nothing changes.
     ///
     /// # Errors
-    /// [`DirectoryError::ChannelKeyTaken`], [`DirectoryError::NoUser`], [`DirectoryError::TooManyMembers`],
+    /// [`DirectoryError::ChannelKeyTaken`], [`DirectoryError::NoUser`], [`DirectoryError::BlockedBy`],
+    /// [`DirectoryError::TooManyMembers`],
     /// [`DirectoryError::TooManyChannels`], [`DirectoryError::KeyReused`],
     /// [`DirectoryError::Engine`].
     fn create_channel(
@@ -165,10 +166,11 @@ pub trait Directory: Send + Sync {
         others: &[UserNo],
     ) -> Result<Done, DirectoryError>;
 
-    /// Finds the one direct channel of these two people, or makes it.
+    /// Finds the one direct channel of these two people, or makes it: for a person only while
+    /// neither of the two blocks the other.
     ///
     /// # Errors
-    /// [`DirectoryError::WithOneself`], [`DirectoryError::NoUser`],
+    /// [`DirectoryError::WithOneself`], [`DirectoryError::NoUser`], [`DirectoryError::Denied`],
     /// [`DirectoryError::TooManyChannels`], [`DirectoryError::KeyReused`],
     /// [`DirectoryError::Engine`].
     fn open_direct(
@@ -183,7 +185,7 @@ pub trait Directory: Send + Sync {
     ///
     /// # Errors
     /// [`DirectoryError::NoChannel`], [`DirectoryError::Denied`], [`DirectoryError::NoUser`],
-    /// [`DirectoryError::Banned`], [`DirectoryError::TooManyMembers`],
+    /// [`DirectoryError::Banned`], [`DirectoryError::BlockedBy`], [`DirectoryError::TooManyMembers`],
     /// [`DirectoryError::TooManyChannels`], [`DirectoryError::KeyReused`],
     /// [`DirectoryError::Engine`].
     fn add_members(
@@ -277,6 +279,33 @@ pub trait Directory: Send + Sync {
         at: Seq,
     ) -> Result<Done, DirectoryError>;
 
+    /// Notes that the commanding person blocks `peer`, or no longer does. `direct`: the direct
+    /// channel of the two, and the seq that comes next there; `None`: they have none. Answered with
+    /// that channel's last seq, or zero.
+    ///
+    /// # Errors
+    /// [`DirectoryError::HaveDirect`]: they have one, so its owner must give the command;
+    /// [`DirectoryError::NoChannel`]: theirs is another; [`DirectoryError::WithOneself`],
+    /// [`DirectoryError::NoUser`], [`DirectoryError::TooManyBlocks`], [`DirectoryError::Denied`],
+    /// [`DirectoryError::KeyReused`], [`DirectoryError::Engine`].
+    fn set_block(
+        &self,
+        command: &Command,
+        peer: UserNo,
+        blocked: bool,
+        direct: Option<(ChannelNo, Seq)>,
+    ) -> Result<Done, DirectoryError>;
+
+    /// Whom a person blocks, above a number by rising number, at most so many.
+    ///
+    /// # Errors
+    /// [`DirectoryError::Engine`]; asking again is safe.
+    fn blocked_by(
+        &self,
+        user: UserNo,
+        page: (UserNo, usize),
+    ) -> Result<Vec<(UserNo, Uid)>, DirectoryError>;
+
     /// Events above `after` that are not in their logs yet, oldest first, at most `max`.
     ///
     /// # Errors
@@ -335,6 +364,18 @@ pub enum DirectoryError {
     /// The person is kept out of the channel. Until the ban ends, trying again is useless.
     #[error("user {0} is kept out of the channel")]
     Banned(UserNo),
+    /// The person to be added blocks who commands. Until they no longer do, trying again is useless.
+    #[error("user {0} blocks who wants to add them")]
+    BlockedBy(UserNo),
+    /// The two people have a direct channel: its owner must give the command.
+    #[error("the two people have the direct channel {0}")]
+    HaveDirect(ChannelNo),
+    /// As many people are blocked as may be.
+    #[error("{max} people are blocked, the most there may be")]
+    TooManyBlocks {
+        /// The limit.
+        max: usize,
+    },
     /// As many people are kept out as may be.
     #[error("{max} people are kept out of the channel, the most there may be")]
     TooManyBans {

@@ -305,6 +305,20 @@ impl Directory for Sqlite {
         self.command(command, |work| work.remove_member(channel, user, at))
     }
 
+    fn set_block(
+        &self,
+        command: &Command,
+        peer: UserNo,
+        blocked: bool,
+        direct: Option<(ChannelNo, Seq)>,
+    ) -> Result<Done> {
+        self.command(command, |work| work.set_block(peer, blocked, direct))
+    }
+
+    fn blocked_by(&self, user: UserNo, page: (UserNo, usize)) -> Result<Vec<(UserNo, Uid)>> {
+        self.read(|db| reads::blocked_by(db, user, page))
+    }
+
     fn outbox(&self, after: OutboxId, max: usize) -> Result<Vec<OutboxRow>> {
         self.read(|db| reads::outbox(db, after, max))
     }

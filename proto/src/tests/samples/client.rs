@@ -139,6 +139,8 @@ fn channels() -> Vec<Sample<ClientFrame>> {
     let ban = wire::BanMember { channel: GROUP, user: BOB, until_ms };
     let lift = wire::LiftBan { channel: GROUP, user: BOB };
     let bans = wire::ListBans { channel: GROUP, after: ALICE, limit: 100 };
+    let (block, unblock) = (wire::Block { user: BOB }, wire::Unblock { user: BOB });
+    let blocks = wire::ListBlocks { after: ALICE, limit: 100 };
     let remove = wire::RemoveMember { channel: GROUP, user: BOB };
     let leave = wire::LeaveChannel { channel: GROUP };
     let members = wire::ListMembers { channel: GROUP, after: ALICE, limit: 100 };
@@ -154,6 +156,9 @@ fn channels() -> Vec<Sample<ClientFrame>> {
         sample("ban-member", changing(32, Kind::BanMember(ban))),
         sample("lift-ban", changing(33, Kind::LiftBan(lift))),
         sample("list-bans", asking(34, Kind::ListBans(bans))),
+        sample("block", changing(35, Kind::Block(block))),
+        sample("unblock", changing(36, Kind::Unblock(unblock))),
+        sample("list-blocks", asking(37, Kind::ListBlocks(blocks))),
         sample("set-role", changing(30, Kind::SetRole(set_role))),
         sample("remove-member", changing(24, Kind::RemoveMember(remove))),
         sample("leave-channel", changing(25, Kind::LeaveChannel(leave))),

@@ -213,6 +213,7 @@ fn events() -> Vec<Sample<ServerFrame>> {
         ..Default::default()
     };
     let own_role = system::RoleSet { channel: BROADCAST, ..role_set };
+    let block_set = system::BlockSet { user: BOB, blocked: true };
     let channel_removed = system::ChannelRemoved { channel: GROUP, to: 310 };
     vec![
         sample("event-text", bare(Kind::Event(text(301, ALICE, "점심 먹자")))),
@@ -230,6 +231,7 @@ fn events() -> Vec<Sample<ServerFrame>> {
         sample("event-member-left", system(What::MemberLeft(left))),
         sample("event-role-set", system(What::RoleSet(role_set))),
         sample("event-own-role-set", personal(What::RoleSet(own_role))),
+        sample("event-block-set", personal(What::BlockSet(block_set))),
         sample("event-channel-added", personal(What::ChannelAdded(channel_added))),
         sample("event-channel-removed", personal(What::ChannelRemoved(channel_removed))),
     ]
@@ -261,6 +263,8 @@ fn answers() -> Vec<Sample<ServerFrame>> {
     let members = vec![member(ALICE, Role::Owner, "alice", 0), bob];
     let bans = vec![wire::Ban { user: CAROL, uid: "auth0|carol".into(), until_ms }];
     let bans = wire::BanList { bans, end: true };
+    let people = vec![wire::Blocked { user: CAROL, uid: "auth0|carol".into() }];
+    let blocks = wire::BlockList { people, end: true };
     let members = wire::MemberList { members, end: true };
     let people = vec![
         wire::Person {
@@ -283,6 +287,7 @@ fn answers() -> Vec<Sample<ServerFrame>> {
         sample("done-nothing-to-do", answer(24, Kind::Done(wire::Done { seq: 0 }))),
         sample("member-list", answer(26, Kind::MemberList(members))),
         sample("ban-list", answer(26, Kind::BanList(bans))),
+        sample("block-list", answer(37, Kind::BlockList(blocks))),
         sample("people", answer(27, Kind::People(wire::People { people }))),
     ]
 }
