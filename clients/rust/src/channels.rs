@@ -233,7 +233,7 @@ impl Client {
 
     /// A whole list, page by page. `ask` names what comes behind a number, `number` that of an
     /// entry, and `read` a page's entries and whether nothing follows.
-    async fn pages<T>(
+    pub(crate) async fn pages<T>(
         &self,
         ask: impl Fn(u64) -> Kind,
         number: impl Fn(&T) -> u64,

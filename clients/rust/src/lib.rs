@@ -24,6 +24,7 @@
 //! # }
 //! ```
 
+mod blocks; // whom a person blocks
 mod channels; // a person's channels, and who is in them
 mod client; // the front: a person on a device
 mod driver; // the background task that owns the socket
@@ -36,6 +37,7 @@ mod shared; // the machine behind its lock
 mod state; // the connection, as a person sees it
 mod trust; // whom to believe to be the server
 
+pub use blocks::Blocked;
 pub use bytes::Bytes;
 pub use client::{Client, Options, SendHandle};
 pub use damso_proto::address::{AddressError, ConnectionString, Pin, Token};

@@ -117,6 +117,15 @@ impl Chat {
                 let (channel, user) = (self.here()?, self.who(&uid).await?);
                 self.client.lift_ban(channel, user).await.map_err(told)
             }
+            Command::Block(uid) => {
+                let user = self.who(&uid).await?;
+                self.client.block(user).await.map_err(told).map(drop)
+            }
+            Command::Unblock(uid) => {
+                let user = self.who(&uid).await?;
+                self.client.unblock(user).await.map_err(told)
+            }
+            Command::Blocks => self.list_blocks().await.map_err(told),
             Command::Leave => self.leave().await,
             Command::Members => self.members().await,
             Command::History(rows) => self.history(rows).await,
@@ -253,6 +262,19 @@ impl Chat {
     async fn who(&self, uid: &Uid) -> Result<UserNo, String> {
         let found = self.client.people(&[], std::slice::from_ref(uid)).await.map_err(told)?;
         found.first().map(|person| person.user).ok_or_else(|| "there is no such person".into())
+    }
+
+    async fn list_blocks(&mut self) -> Result<(), Error> {
+        let blocks = self.client.blocks().await?;
+        if blocks.is_empty() {
+            self.screen.note("you block nobody");
+        }
+        for blocked in blocks {
+            self.people.remember(blocked.user, blocked.uid.as_str());
+            let name = self.people.of(blocked.user);
+            self.screen.line(&name, || json!({"type": "blocked", "uid": name}));
+        }
+        Ok(())
     }
 
     async fn leave(&mut self) -> Result<(), String> {

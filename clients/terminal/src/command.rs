@@ -40,6 +40,9 @@ pub(crate) enum Command {
     },
     Ban(Uid),
     Unban(Uid),
+    Block(Uid),
+    Unblock(Uid),
+    Blocks,
     Leave,
     Members,
     History(u32),
@@ -63,6 +66,8 @@ text                   send it to the current channel (//text sends /text)
 /role UID ROLE         make someone owner, moderator, member or reader
 /mute UID MINUTES      let someone write nothing for so long; 0 lets them again
 /ban UID               put someone out and keep them out; /unban UID ends that
+/block UID             let neither of us write to the other; /unblock UID ends that
+/blocks                whom I block
 /leave                 leave this channel
 /state                 how the connection stands
 /quit                  end, once everything is sent";
@@ -120,6 +125,11 @@ impl Command {
             ("ban", _) => Err("/ban UID"),
             ("unban", [uid]) => Ok(Self::Unban(parse_uid(uid)?)),
             ("unban", _) => Err("/unban UID"),
+            ("block", [uid]) => Ok(Self::Block(parse_uid(uid)?)),
+            ("block", _) => Err("/block UID"),
+            ("unblock", [uid]) => Ok(Self::Unblock(parse_uid(uid)?)),
+            ("unblock", _) => Err("/unblock UID"),
+            ("blocks", []) => Ok(Self::Blocks),
             ("leave", []) => Ok(Self::Leave),
             ("members", []) => Ok(Self::Members),
             ("history", []) => Ok(Self::History(HISTORY_ROWS)),
@@ -182,6 +192,9 @@ mod tests {
             ("/mute bob 10", Ok(Command::Mute { uid: uid("bob"), minutes: 10 })),
             ("/ban bob", Ok(Command::Ban(uid("bob")))),
             ("/unban bob", Ok(Command::Unban(uid("bob")))),
+            ("/block bob", Ok(Command::Block(uid("bob")))),
+            ("/unblock bob", Ok(Command::Unblock(uid("bob")))),
+            ("/blocks", Ok(Command::Blocks)),
             ("/quit", Ok(Command::Quit)),
         ];
         for (line, expected) in cases {
