@@ -84,6 +84,11 @@ impl Ask {
         uid("uid", self.named("uid"))
     }
 
+    /// The other person whom the path names.
+    pub(super) fn blocked(&self) -> Result<Uid, Problem> {
+        uid("blocked", self.named("blocked"))
+    }
+
     /// The device that the path names.
     pub(super) fn device(&self) -> Result<DeviceId, Problem> {
         let detail = "a device is named by 1 to 64 bytes";

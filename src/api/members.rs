@@ -52,7 +52,7 @@ struct Page {
 
 /// Where the channel stood when the change took effect; 0: nothing had to change.
 #[derive(Serialize)]
-struct Done {
+pub(super) struct Done {
     seq: u64,
 }
 
@@ -192,7 +192,7 @@ pub(super) async fn list(ask: Ask) -> Result<Answer, Problem> {
     Answer::of(&Page { members: members.collect(), end })
 }
 
-fn done(reply: Result<Reply, Refusal>) -> Result<Done, Refusal> {
+pub(super) fn done(reply: Result<Reply, Refusal>) -> Result<Done, Refusal> {
     match reply? {
         Reply::Done(wire::Done { seq }) => Ok(Done { seq }),
         _ => Err(Refusal::Unknown),

@@ -12,6 +12,7 @@
 
 mod ask; //      a request, its parts checked
 mod bans; //     keep out, let in again, list
+mod blocks; //   block, no longer block, list
 mod channels; // make, find
 mod entry; //    the place of all: who asks, and whether they may
 mod errand; //   from the API's thread to a shard and back

@@ -12,7 +12,7 @@ use axum::routing::{MethodFilter, on};
 use super::ask::{self, Answer, Ask};
 use super::entry::{Api, Place};
 use super::problem::Problem;
-use super::{bans, channels, members, messages, openapi, people, stats};
+use super::{bans, blocks, channels, members, messages, openapi, people, stats};
 use crate::model::limits;
 use crate::model::scope::Scope;
 
@@ -68,6 +68,8 @@ const fn route(
 const USER: &str = "/v1/users/{uid}";
 const TOKENS: &str = "/v1/users/{uid}/tokens";
 const DEVICE: &str = "/v1/users/{uid}/devices/{device}";
+const BLOCKS: &str = "/v1/users/{uid}/blocks";
+const BLOCK: &str = "/v1/users/{uid}/blocks/{blocked}";
 const CHANNEL: &str = "/v1/channels/{channel}";
 const MEMBERS: &str = "/v1/channels/{channel}/members";
 const MEMBER: &str = "/v1/channels/{channel}/members/{uid}";
@@ -77,12 +79,15 @@ const BAN: &str = "/v1/channels/{channel}/bans/{uid}";
 const MESSAGES: &str = "/v1/channels/{channel}/messages";
 
 /// Every one.
-pub(super) static ROUTES: [Route; 21] = [
+pub(super) static ROUTES: [Route; 24] = [
     route(Method::Put, USER, Scope::Users, |ask| Box::pin(people::make(ask))),
     route(Method::Get, USER, Scope::Read, |ask| Box::pin(people::find(ask))),
     route(Method::Post, TOKENS, Scope::Users, |ask| Box::pin(people::give_token(ask))),
     route(Method::Delete, TOKENS, Scope::Users, |ask| Box::pin(people::revoke_tokens(ask))),
     route(Method::Delete, DEVICE, Scope::Users, |ask| Box::pin(people::revoke_device(ask))),
+    route(Method::Get, BLOCKS, Scope::Read, |ask| Box::pin(blocks::list(ask))),
+    route(Method::Put, BLOCK, Scope::Users, |ask| Box::pin(blocks::block(ask))),
+    route(Method::Delete, BLOCK, Scope::Users, |ask| Box::pin(blocks::unblock(ask))),
     route(Method::Post, "/v1/channels", Scope::Channels, |ask| Box::pin(channels::make_any(ask))),
     route(Method::Put, CHANNEL, Scope::Channels, |ask| Box::pin(channels::make_by_key(ask))),
     route(Method::Get, CHANNEL, Scope::Read, |ask| Box::pin(channels::find(ask))),

@@ -6,7 +6,8 @@ use std::fmt;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[repr(u8)]
 pub enum Scope {
-    /// Make people, note on them, give them tokens, and end those and their devices.
+    /// Make people, note on them, give them tokens, end those and their devices, and say whom
+    /// they block.
     Users = 1,
     /// Make channels, and say who is in them, who writes, and who is kept out.
     Channels = 1 << 1,

@@ -181,10 +181,13 @@ fn a_request_that_is_asked_again_under_its_name_happens_once() {
 fn a_key_does_what_its_scopes_say_and_the_refusal_names_the_missing_one() {
     let (server, backend) = start(&[]);
     order(&backend, &["alice"]);
+    backend.put("/v1/users/bob", &json!({})).done();
     let muted = format!("{MEMBERS}/alice/mute");
-    let routes: [(&str, &str, &str, Value); 12] = [
+    let routes: [(&str, &str, &str, Value); 14] = [
         ("users", "DELETE", "/v1/users/alice/tokens", json!({})),
         ("users", "DELETE", "/v1/users/alice/devices/d", json!({})),
+        ("users", "PUT", "/v1/users/bob/blocks/alice", json!({})),
+        ("read", "GET", "/v1/users/alice/blocks", json!({})),
         ("channels", "PUT", &muted, json!({"until_ms": 1})),
         ("read", "GET", "/v1/channels/order:1234/bans", json!({})),
         ("users", "PUT", "/v1/users/bob", json!({})),

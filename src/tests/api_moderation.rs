@@ -165,6 +165,44 @@ fn a_revocation_asked_again_under_its_name_spares_what_was_issued_since() {
 }
 
 #[test]
+fn who_blocks_whom_is_said_in_a_persons_name_and_binds_people_not_the_service() {
+    let (_server, backend) = start(&[]);
+    order(&backend, &["alice", "bob", "carol"]);
+    let direct = json!({"kind": "direct", "members": ["alice", "bob"]});
+    let channel = backend.post("/v1/channels", &direct).done()["channel"].clone();
+    let messages = format!("/v1/channels/{channel}/messages");
+    let as_bob = json!({"text": "x", "as": "bob"});
+    let last = seq(&backend.post(&messages, &as_bob).done());
+    let mut alice = log_in(&backend, "alice");
+    let name = [("Idempotency-Key", "enough")];
+    let block = || backend.ask("PUT", "/v1/users/alice/blocks/bob", &name, "").done();
+    assert_eq!(seq(&block()), last);
+    let fence = alice.fence().expect("she is here");
+    assert!(fence.iter().any(|frame| matches!(&frame.kind, Some(Said::Event(_)))), "she is told");
+    for uid in ["alice", "bob"] {
+        let refused = backend.post(&messages, &json!({"text": "x", "as": uid}));
+        assert_eq!(refused.problem(), (403, "blocked", ""));
+    }
+    assert_eq!(seq(&backend.post(&messages, &said("of the service")).done()), last + 1);
+    backend.post(MESSAGES, &as_bob).done();
+
+    backend.put("/v1/users/alice/blocks/carol", &json!({})).done();
+    let made = json!({"kind": "direct", "members": ["alice", "carol"]});
+    assert_eq!(backend.post("/v1/channels", &made).status, 201, "the service makes it");
+    let page = backend.get("/v1/users/alice/blocks?limit=1").done();
+    assert_eq!((&page["users"][0]["uid"], &page["end"]), (&json!("bob"), &json!(false)));
+    let rest = format!("/v1/users/alice/blocks?after={}", page["users"][0]["user"]);
+    let page = backend.get(&rest).done();
+    assert_eq!((&page["users"][0]["uid"], &page["end"]), (&json!("carol"), &json!(true)));
+    assert_eq!(backend.get("/v1/users/bob/blocks").done()["users"], json!([]));
+
+    backend.delete("/v1/users/alice/blocks/bob").done();
+    backend.post(&messages, &as_bob).done();
+    assert_eq!(seq(&block()), last, "asked again under its name: the first answer, and no block");
+    backend.post(&messages, &as_bob).done();
+}
+
+#[test]
 fn what_is_not_as_it_must_be_is_told_where() {
     let (_server, backend) = start(&[]);
     order(&backend, &["alice"]);
@@ -180,6 +218,10 @@ fn what_is_not_as_it_must_be_is_told_where() {
         ("GET", "/v1/channels/none/bans", "", (404, "not_found", "")),
         ("GET", &bad_page, "", (422, "invalid", "limit")),
         ("DELETE", "/v1/users/nobody/tokens", "", (404, "not_found", "")),
+        ("PUT", "/v1/users/alice/blocks/nobody", "", (404, "not_found", "")),
+        ("PUT", "/v1/users/nobody/blocks/alice", "", (404, "not_found", "")),
+        ("PUT", "/v1/users/alice/blocks/alice", "", (422, "invalid", "blocked")),
+        ("GET", "/v1/users/nobody/blocks", "", (404, "not_found", "")),
         ("DELETE", &long, "", (422, "invalid", "device")),
     ] {
         let answer = backend.ask(method, path, &[], body);
