@@ -15,6 +15,7 @@
 //! `DAMSO_SIM_ROUNDS` asks for more seeds than the few that every test run tries, and
 //! `DAMSO_SIM_TELL` has everything told that anybody sees, with its time.
 
+mod blocks; //    two people block each other while messages flow
 mod chaos; //     everything at once
 mod clock; //     the time, as the paused runtime has it
 mod crashes; //   the process ends between gathering, commit and acknowledgement
