@@ -117,10 +117,12 @@ impl Ladder {
     /// So many bytes are used now. Returns the level that holds from here on.
     pub fn look(&mut self, used: u64, now: Moment) -> Level {
         let level = self.by_share(used);
-        if level != self.level {
-            if level < self.level {
-                self.patience = limits::MEMORY_PATIENCE;
-            }
+        if level < self.level {
+            // What was let in already is not shut out because memory has fallen.
+            let eased = self.eased.saturating_sub(self.level.number() - level.number());
+            self.patience = limits::MEMORY_PATIENCE;
+            (self.level, self.eased, self.since, self.peak) = (level, eased, now, used);
+        } else if level > self.level {
             (self.level, self.eased, self.since, self.peak) = (level, 0, now, used);
         } else if used > self.bound() {
             if self.eased > 0 {
@@ -191,6 +193,17 @@ mod tests {
         assert_eq!(levels(&mut ladder, grown + 2 * patience + 1, &[760, 960]), [Free, Full]);
         let again = grown + 3 * patience + 2;
         assert_eq!(levels(&mut ladder, again, &[960]), [Scarce], "patient as at first");
+    }
+
+    #[test]
+    fn memory_that_falls_shuts_nothing_out_that_was_let_in() {
+        let mut ladder = Ladder::new(1_000);
+        let patience = limits::MEMORY_PATIENCE.as_secs();
+        assert_eq!(levels(&mut ladder, 0, &[960]), [Full]);
+        for (steps, level) in (1..).zip([Scarce, Tight]) {
+            assert_eq!(levels(&mut ladder, steps * patience, &[960]), [level]);
+        }
+        assert_eq!(levels(&mut ladder, 2 * patience + 1, &[910, 860, 790]), [Tight, Tight, Tight]);
     }
 
     #[test]

@@ -211,7 +211,12 @@ impl Ports {
 }
 
 fn watch_memory(rooms: &Rooms, config: &Config, shutdown: Watch) -> Result<(), StartError> {
-    let budget = Budget::new(config.memory, &Supply::now());
+    let supply = Supply::now();
+    let budget = Budget::new(config.memory, &supply);
+    if let Some((there, whose)) = budget.beyond(&supply) {
+        let (budget, there_mib) = (budget.size(), there >> 20);
+        tracing::warn!(%budget, there_mib, "a server needs more memory than there is {whose}");
+    }
     let (clock, door) = (rooms.clock.clone(), rooms.door.threads());
     let watched = memory::watch(budget, rooms.memory.clone(), (clock, door), shutdown);
     watched.map_err(StartError::Thread)

@@ -171,7 +171,7 @@ fn what_does_not_fit_this_machine_is_told_with_its_line() {
             3,
             &["is the same address as listen.chat", ":2)", "different ports"],
         ),
-        ("[limits]\nmemory = \"100MiB\"".into(), 2, &["stores alone", "384MiB or more"]),
+        ("[limits]\nmemory = \"100MiB\"".into(), 2, &["for the stores alone", "384MiB or more"]),
         ("[limits]\nmemory = \"9000000GiB\"".into(), 2, &["is more than the", "leave it out"]),
     ];
     for (text, line, words) in cases {

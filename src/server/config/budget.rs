@@ -46,8 +46,16 @@ impl Budget {
         }
     }
 
+    /// What it is beyond, so that the kernel kills before it is reached. `None`: it fits, or nobody
+    /// says how much there is.
+    pub(in crate::server) fn beyond(&self, supply: &Supply) -> Option<(u64, &'static str)> {
+        let all = (supply.total > 0).then_some((supply.total, "of this machine"));
+        let container = supply.limit.map(|limit| (limit, "that the container may take"));
+        container.or(all).filter(|(there, _)| self.bytes > *there)
+    }
+
     /// As a file has it.
-    pub(super) fn size(&self) -> String {
+    pub(in crate::server) fn size(&self) -> String {
         unit::show_size(usize::try_from(self.bytes).unwrap_or(usize::MAX))
     }
 
@@ -66,13 +74,6 @@ impl fmt::Display for Budget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.size(), self.why())
     }
-}
-
-/// What a set budget is beyond. `None`: it fits, or nobody says how much there is.
-pub(super) fn beyond(set: usize, supply: &Supply) -> Option<(u64, &'static str)> {
-    let all = (supply.total > 0).then_some((supply.total, "of this machine"));
-    let container = supply.limit.map(|limit| (limit, "that the container may take"));
-    container.or(all).filter(|(there, _)| set as u64 > *there)
 }
 
 #[cfg(test)]
@@ -106,12 +107,15 @@ mod tests {
     }
 
     #[test]
-    fn more_than_there_is_cannot_be_set() {
-        let half = GIB as usize / 2;
-        assert_eq!(beyond(half, &supply(GIB, None)), None);
-        assert_eq!(beyond(2 * half + 1, &supply(GIB, None)), Some((GIB, "of this machine")));
+    fn a_budget_beyond_what_there_is_is_noticed() {
+        let beyond = |set, supply: &Supply| Budget::new(set, supply).beyond(supply);
+        let one = GIB as usize;
+        assert_eq!(beyond(Some(one), &supply(GIB, None)), None);
+        assert_eq!(beyond(Some(one + 1), &supply(GIB, None)), Some((GIB, "of this machine")));
         let container = Some((GIB / 4, "that the container may take"));
-        assert_eq!(beyond(half, &supply(GIB, Some(GIB / 4))), container);
-        assert_eq!(beyond(usize::MAX, &supply(0, None)), None);
+        for set in [None, Some(one / 2)] {
+            assert_eq!(beyond(set, &supply(GIB, Some(GIB / 4))), container, "{set:?}");
+        }
+        assert_eq!(beyond(Some(usize::MAX), &supply(0, None)), None);
     }
 }

@@ -8,12 +8,11 @@ use std::path::Path as FilePath;
 
 use rustix::fs::Access;
 
-use super::budget::{self, Budget};
+use super::budget::Budget;
 use super::mistake::Mistake;
 use super::origin::Path;
 use super::settings::Config;
 use super::table::{ADMIN, ADMIN_TOKEN, API, CERT, CHAT, DATA, KEY, MEMORY, TOKEN_KEYS, elsewhere};
-use super::unit;
 use crate::admin::AdminToken;
 use crate::model::limits::ADMIN_TOKEN_BYTES;
 use crate::runtime::clock::{Clock as _, RealClock};
@@ -147,18 +146,18 @@ fn data(config: &Config) -> Result<String, Vec<Mistake>> {
     Ok(if is_there { format!("{shown}, writable") } else { format!("{shown}, can be made") })
 }
 
-/// A budget beyond what there is would be reached by nobody but the kernel, which kills.
+/// Whoever sets no budget is given one, even where there is less memory.
 fn memory(config: &Config) -> Result<String, Vec<Mistake>> {
-    let machine = Supply::now();
-    let Some((set, (there, whose))) =
-        config.memory.and_then(|set| Some((set, budget::beyond(set, &machine)?)))
-    else {
-        return Ok(Budget::new(config.memory, &machine).to_string());
-    };
-    let set = unit::show_size(set);
-    let what = format!("{set} is more than the {} MiB {whose}", there >> 20);
-    let advice = "write less, or leave it out: then it suits the machine";
-    Err(mistake(config, MEMORY, what, advice))
+    let supply = Supply::now();
+    let budget = Budget::new(config.memory, &supply);
+    match budget.beyond(&supply).filter(|_| config.memory.is_some()) {
+        None => Ok(budget.to_string()),
+        Some((there, whose)) => {
+            let what = format!("{} is more than the {} MiB {whose}", budget.size(), there >> 20);
+            let advice = "write less, or leave it out: then it suits the machine";
+            Err(mistake(config, MEMORY, what, advice))
+        }
+    }
 }
 
 fn free(config: &Config) -> Result<String, Vec<Mistake>> {

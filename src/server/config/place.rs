@@ -132,7 +132,7 @@ impl Place {
             ),
             Self::Memory(of) => {
                 let size = of(config).filter(|size| *size < MEMORY_FLOOR)?;
-                let what = format!("the stores alone need more than {}", unit::show_size(size));
+                let what = format!("{} is too little for the stores alone", unit::show_size(size));
                 Some(Wrong {
                     what,
                     advice: format!("write {} or more", unit::show_size(MEMORY_FLOOR)),
