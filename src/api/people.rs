@@ -6,7 +6,7 @@ use std::time::Duration;
 use damso_proto::id::Uid;
 use serde::{Deserialize, Serialize};
 
-use super::ask::{Answer, Ask, refused};
+use super::ask::{Answer, Ask, envelope, refused};
 use super::problem::Problem;
 use crate::model::device::DeviceId;
 use crate::model::limits;
@@ -44,11 +44,13 @@ pub(super) async fn make(ask: Ask) -> Result<Answer, Problem> {
     let uid = ask.uid()?;
     let Make { custom } = ask.json()?;
     let custom = custom.map(CustomMap::check).transpose()?;
-    // Making and noting twice is the same as once: the name only tells one request from another.
-    ask.known_by().await?;
+    let inner = ask.known_by().await?;
     let near = uid.clone();
-    let made = ask.carry_out(near.as_str(), move |floors, _| {
-        Box::pin(async move { requests::make_person(uid, custom, floors).await.map_err(refused) })
+    let made = ask.carry_out(near.as_str(), move |floors, route| {
+        Box::pin(async move {
+            let from = envelope(route, Some(inner), floors);
+            requests::make_person(from, uid, custom, floors).await.map_err(refused)
+        })
     });
     Answer::of(&Person::from(made.await?))
 }

@@ -3,7 +3,7 @@
 
 use damso_proto::id::{ChannelNo, Uid, UserNo};
 
-use super::channels::{self, ByBackend, decide, settled, users_of};
+use super::channels::{self, ByBackend, command_of, decide, settled, users_of};
 use super::envelope::Envelope;
 use super::floors::Floors;
 use super::key;
@@ -105,23 +105,30 @@ pub async fn channel(name: ChannelName, floors: &Floors) -> Result<Channel, Refu
 }
 
 /// Makes a person if there is none of this name yet, and notes on them what is to be noted, if
-/// anything is said about it.
+/// anything is said about it: once for each key.
 ///
 /// # Errors
-/// [`Refusal::Directory`]: doing it again is safe.
+/// Faults of the key; [`Refusal::Directory`]: doing it again is safe.
 pub async fn make_person(
+    from: Envelope,
     uid: Uid,
     custom: Option<CustomMap>,
     floors: &Floors,
 ) -> Result<User, Refusal> {
-    let (directory, now_ms) = (floors.directory.clone(), floors.clock.unix_ms());
+    let now_ms = floors.clock.unix_ms();
+    let noted = custom.iter().flat_map(CustomMap::entries);
+    let noted = noted.flat_map(|(name, text)| [name.as_bytes(), text.as_bytes()]);
+    let body: Vec<&[u8]> = [uid.as_str().as_bytes()].into_iter().chain(noted).collect();
+    let body = BodyHash::of("note_on_user", &body);
+    let command = command_of(key::check(Actor::Service, from.key, body, now_ms)?, floors);
+    let directory = floors.directory.clone();
     floors
         .behind_door(Deadline::NONE, move || {
             let user = directory.find_or_make_user(&uid, now_ms)?;
-            let Some(custom) = custom.filter(|custom| *custom != user.custom) else {
-                return Ok(user);
-            };
-            directory.note_on_user(user.number, &custom)?.ok_or(Refusal::not_found())
+            Ok(match custom {
+                Some(custom) => directory.note_on_user(&command, user.number, &custom)?,
+                None => user,
+            })
         })
         .await?
 }

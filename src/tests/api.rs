@@ -168,7 +168,16 @@ fn a_request_that_is_asked_again_under_its_name_happens_once() {
     let another = backend.post("/v1/channels", &json!({"name": "no key"})).done();
     assert_ne!(another["channel"], one.body["channel"], "without a name each is its own");
 
-    backend.put("/v1/users/bob", &json!({})).done();
+    // What was noted since is not noted over by whoever repeats what came before.
+    let note = |name: &str, text: &str| {
+        let body = json!({"custom": {"name": text}});
+        let header = [("Idempotency-Key", name)];
+        let noted = backend.ask("PUT", "/v1/users/bob", &header, &body.to_string()).done();
+        noted["custom"]["name"].as_str().expect("a note").to_owned()
+    };
+    assert_eq!([note("e", "Bob"), note("f", "Robert")], ["Bob", "Robert"]);
+    assert_eq!(note("e", "Bob"), "Robert");
+
     let add = || backend.post_as("d", MEMBERS, &json!({"uids": ["bob"]})).done();
     assert_eq!(add(), add());
     let page = backend.get(MESSAGES).done();

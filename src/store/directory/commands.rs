@@ -42,16 +42,6 @@ pub(super) fn find_or_make_user(db: &Connection, uid: &Uid, now_ms: u64) -> Resu
     Ok(User { number: UserNo::new(user), uid: uid.clone(), custom: CustomMap::default() })
 }
 
-pub(super) fn note_on_user(
-    db: &Connection,
-    user: UserNo,
-    custom: &CustomMap,
-) -> Result<Option<User>> {
-    let sql = "UPDATE users SET custom = ?2 WHERE number = ?1";
-    db.prepare_cached(sql)?.execute(params![stored(user.get()), stored_custom(custom)])?;
-    Ok(reads::user(db, user)?)
-}
-
 pub(super) fn outbox_done(db: &Connection, ids: &[OutboxId], moved: &[Moved]) -> Result<()> {
     let mut delete = db.prepare_cached("DELETE FROM outbox WHERE id = ?1")?;
     for id in ids {
@@ -99,6 +89,19 @@ pub(super) fn take_number(db: &Connection, name: &str, step: i64) -> Result<u64>
 }
 
 impl Work<'_> {
+    pub(super) fn note_on_user(
+        &mut self,
+        user: UserNo,
+        custom: &CustomMap,
+    ) -> Result<(ChannelNo, Seq)> {
+        let sql = "UPDATE users SET custom = ?2 WHERE number = ?1";
+        let row = params![stored(user.get()), stored_custom(custom)];
+        match self.db.prepare_cached(sql)?.execute(row)? {
+            0 => Err(DirectoryError::NoUser(user)),
+            _ => Ok((ChannelNo::self_of(user), Seq::ZERO)),
+        }
+    }
+
     /// Runs `change` unless its key is known, and remembers what it answered.
     pub(super) fn once(
         mut self,

@@ -139,15 +139,17 @@ pub trait Directory: Send + Sync {
     /// [`DirectoryError::Engine`]; asking again is safe.
     fn channel_by_key(&self, key: &ChannelKey) -> Result<Option<ChannelNo>, DirectoryError>;
 
-    /// Notes this on a person instead of what was noted before. `None`: there is no such person.
+    /// Notes this on a person instead of what was noted before, and returns them as they are now:
+    /// a repetition does not bring back what was noted over since.
     ///
     /// # Errors
-    /// [`DirectoryError::Engine`]; doing it again is safe.
+    /// [`DirectoryError::NoUser`], [`DirectoryError::KeyReused`], [`DirectoryError::Engine`].
     fn note_on_user(
         &self,
+        command: &Command,
         user: UserNo,
         custom: &CustomMap,
-    ) -> Result<Option<User>, DirectoryError>;
+    ) -> Result<User, DirectoryError>;
 
     /// Makes a group or a broadcast with the commanding person as owner, or, if it is none, whom the
     /// channel names, and with

@@ -227,8 +227,9 @@ impl Directory for Sqlite {
         self.read(|db| reads::channel_by_key(db, key))
     }
 
-    fn note_on_user(&self, user: UserNo, custom: &CustomMap) -> Result<Option<User>> {
-        self.write(|db| commands::note_on_user(db, user, custom))
+    fn note_on_user(&self, command: &Command, user: UserNo, custom: &CustomMap) -> Result<User> {
+        self.command(command, |work| work.note_on_user(user, custom))?;
+        self.users(&[user])?.pop().ok_or(DirectoryError::NoUser(user))
     }
 
     fn create_channel(

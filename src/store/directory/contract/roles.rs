@@ -196,11 +196,15 @@ fn a_backend_finds_channels_by_its_own_keys_and_notes_what_it_likes() {
         assert!(matches!(taken, Err(DirectoryError::ChannelKeyTaken)));
         assert!(directory.heading(ChannelNo::self_of(p(1))).unwrap().is_none());
 
-        let noted = directory.note_on_user(p(2), &map("vip")).unwrap().unwrap();
+        let service = |key| Command { by: Actor::Service, ..command(key, 0) };
+        let note = |key, user, text| directory.note_on_user(&service(key), user, &map(text));
+        let noted = note(11, p(2), "vip").unwrap();
         assert_eq!((noted.number, &noted.custom), (p(2), &map("vip")));
         assert_eq!(directory.users(&[p(2)]).unwrap(), [noted]);
-        assert_eq!(directory.note_on_user(p(2), &map("")).unwrap().unwrap().custom, map(""));
-        assert_eq!(directory.note_on_user(p(77), &custom).unwrap(), None);
+        assert_eq!(note(12, p(2), "").unwrap().custom, map(""));
+        // Whoever repeats the first does not bring it back.
+        assert_eq!(note(11, p(2), "vip").unwrap().custom, map(""));
+        assert!(matches!(note(13, p(77), "vip"), Err(DirectoryError::NoUser(_))));
     });
 }
 
