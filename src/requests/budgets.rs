@@ -9,6 +9,8 @@
 //! would let more pass than the rate says. What holds is that no repetition is ever
 //! refused for being one too many.
 
+use std::time::Duration;
+
 use damso_proto::id::UserNo;
 use damso_proto::time::Moment;
 use foldhash::fast::FixedState;
@@ -89,21 +91,30 @@ impl Budgets {
         spent.map_err(Unpaid::Over)
     }
 
-    fn make_room(&mut self, now: Moment) -> Result<(), Unpaid> {
-        let pause = if self.people.len() < self.max { limits::BUDGETS_SWEEP } else { limits::TICK };
+    /// How many people are kept count of; for the gauge.
+    pub fn kept(&mut self, now: Moment) -> usize {
+        // Where nobody new asks, no room is made either.
+        self.sweep(now, limits::BUDGETS_SWEEP);
+        self.people.len()
+    }
+
+    fn sweep(&mut self, now: Moment, pause: Duration) {
         if now.since(self.swept_at) >= pause {
             self.swept_at = now;
             self.people.retain(|_, person| !person.is_whole(now));
             self.people.shrink_to(2 * self.people.len());
         }
+    }
+
+    fn make_room(&mut self, now: Moment) -> Result<(), Unpaid> {
+        let pause = if self.people.len() < self.max { limits::BUDGETS_SWEEP } else { limits::TICK };
+        self.sweep(now, pause);
         if self.people.len() < self.max { Ok(()) } else { Err(Unpaid::Crowded(Refusal::busy())) }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::delivery;
     use crate::model::limits::Limits;
@@ -126,6 +137,15 @@ mod tests {
         assert_eq!(passes(&mut budgets, PAGE, now), 1_000);
         assert_eq!(passes(&mut budgets, SEND, now), 60);
         assert!(budgets.pay(UserNo::new(2), SEND, now).is_ok(), "another person's is whole");
+    }
+
+    #[test]
+    fn whoever_is_whole_again_is_kept_count_of_no_longer_though_nobody_asks() {
+        let mut budgets = Budgets::new(Limits::DEFAULT.rates(), 8);
+        let now = Moment::from_micros(1);
+        assert!(budgets.pay(alice(), SEND, now).is_ok());
+        assert_eq!(budgets.kept(now), 1);
+        assert_eq!(budgets.kept(now.plus(limits::BUDGETS_SWEEP)), 0);
     }
 
     #[test]

@@ -61,6 +61,11 @@ impl Floors {
         }
     }
 
+    /// How many handlers wait for an outcome; for the gauge.
+    pub fn waiting(&self) -> usize {
+        self.waiting.borrow().len()
+    }
+
     /// Hands an outcome to the handler that waits for it; gives it back if none does.
     pub fn settle(&self, route: Route, outcome: Outcome) -> Option<Outcome> {
         match self.waiting.borrow_mut().remove(&route) {

@@ -15,6 +15,10 @@ pub(super) struct Metrics {
     sessions: Gauge,
     people: Gauge,
     channels: Gauge,
+    budgets: Gauge,
+    commands: Gauge,
+    mail: Gauge,
+    blocking: Gauge,
     bytes_received: Counter,
     acknowledged: Counter,
     duplicates: Counter,
@@ -30,6 +34,21 @@ pub(super) struct Metrics {
     closes: std::cell::RefCell<HashMap<&'static str, Counter>>,
 }
 
+/// How much a shard keeps, table by table: what comes and goes must leave each as it was.
+pub(super) struct Kept {
+    pub(super) sessions: usize,
+    pub(super) people: usize,
+    pub(super) channels: usize,
+    /// People whose budgets are not whole.
+    pub(super) budgets: usize,
+    /// Handlers that wait for a channel's owner.
+    pub(super) commands: usize,
+    /// Items in the mailbox.
+    pub(super) mail: usize,
+    /// Blocking work that waits for a thread, of all shards together.
+    pub(super) blocking: usize,
+}
+
 impl Metrics {
     pub(super) fn new(shard: ShardNo) -> Self {
         let shard = shard.index().to_string();
@@ -41,6 +60,10 @@ impl Metrics {
             sessions: gauge("damso_sessions"),
             people: gauge("damso_people_online"),
             channels: gauge("damso_channels_owned"),
+            budgets: gauge("damso_budgets"),
+            commands: gauge("damso_commands_waiting"),
+            mail: gauge("damso_mailbox_items"),
+            blocking: gauge!("damso_blocking_waiting"),
             bytes_received: counter("damso_received_bytes_total"),
             acknowledged: counter("damso_messages_acknowledged_total"),
             duplicates: counter("damso_messages_duplicate_total"),
@@ -69,10 +92,14 @@ impl Metrics {
         self.bytes_received.increment(bytes as u64);
     }
 
-    pub(super) fn gauges(&self, sessions: usize, people: usize, channels: usize) {
-        self.sessions.set(sessions as f64);
-        self.people.set(people as f64);
-        self.channels.set(channels as f64);
+    pub(super) fn gauges(&self, kept: &Kept) {
+        self.sessions.set(kept.sessions as f64);
+        self.people.set(kept.people as f64);
+        self.channels.set(kept.channels as f64);
+        self.budgets.set(kept.budgets as f64);
+        self.commands.set(kept.commands as f64);
+        self.mail.set(kept.mail as f64);
+        self.blocking.set(kept.blocking as f64);
     }
 
     pub(super) fn turn(&self, unsent_oldest: Duration) {

@@ -22,7 +22,7 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use super::login::Guest;
-use super::metrics::Metrics;
+use super::metrics::{Kept, Metrics};
 use super::reply;
 use super::table::{Session, Table};
 use super::token::Verifier;
@@ -463,7 +463,15 @@ impl Shard {
             self.token_ends(id, what);
         }
         let (people, channels) = self.floors.delivery.borrow().counts();
-        self.metrics.gauges(self.sessions(), people, channels);
+        self.metrics.gauges(&Kept {
+            sessions: self.sessions(),
+            people,
+            channels,
+            budgets: self.floors.budgets.borrow_mut().kept(now),
+            commands: self.floors.waiting(),
+            mail: self.mailbox.len(),
+            blocking: self.floors.door.waiting(),
+        });
     }
 
     fn hear(self: &Rc<Self>, id: ConnectionId, mut plain: &[u8]) {

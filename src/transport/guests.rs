@@ -14,10 +14,12 @@ use std::rc::Rc;
 use damso_proto::time::Moment;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
+use metrics::{Gauge, gauge};
 use tokio::task::AbortHandle;
 
 use crate::model::limits::{self, Limits};
 use crate::model::rate::Bucket;
+use crate::runtime::route::ShardNo;
 
 /// The pool of one shard.
 #[derive(Clone)]
@@ -33,6 +35,12 @@ struct Places {
     taken: VecDeque<Taken>,
     /// Addresses whose handshakes failed lately.
     failures: HashMap<IpAddr, Bucket, FixedState>,
+    gauges: Gauges,
+}
+
+struct Gauges {
+    taken: Gauge,
+    failures: Gauge,
 }
 
 struct Taken {
@@ -70,11 +78,16 @@ impl Full {
 impl Guests {
     /// A pool of the share of all connections that guests may be, of which one address gets its
     /// share at most.
-    pub(super) fn new(connections_max: usize, limits: &Limits) -> Self {
+    pub(super) fn new(connections_max: usize, limits: &Limits, shard: ShardNo) -> Self {
         let max = connections_max / limits.unauthenticated_share.max(1);
         let per_address_max = (max / limits.unauthenticated_address_share.max(1)).max(1);
         let (taken, failures) = (VecDeque::new(), HashMap::default());
-        let places = Places { max: max.max(1), per_address_max, next: 0, taken, failures };
+        let shard = shard.index().to_string();
+        let gauge = |name: &'static str| gauge!(name, "shard" => shard.clone());
+        let gauges =
+            Gauges { taken: gauge("damso_guests"), failures: gauge("damso_failing_addresses") };
+        let max = max.max(1);
+        let places = Places { max, per_address_max, next: 0, taken, failures, gauges };
         Self { places: Rc::new(RefCell::new(places)) }
     }
 
@@ -97,6 +110,7 @@ impl Guests {
         places.next += 1;
         let number = places.next;
         places.taken.push_back(Taken { number, address, task: None });
+        places.show();
         Ok(Place { number, places: self.places.clone() })
     }
 
@@ -113,7 +127,8 @@ impl Guests {
         if address.is_loopback() {
             return;
         }
-        let failures = &mut self.places.borrow_mut().failures;
+        let mut places = self.places.borrow_mut();
+        let failures = &mut places.failures;
         let address = counted(address);
         if failures.len() >= limits::FAILING_ADDRESSES_MAX && !failures.contains_key(&address) {
             failures.retain(|_, bucket| !bucket.is_full(now));
@@ -123,6 +138,7 @@ impl Guests {
             }
         }
         failures.entry(address).or_default().owe(limits::FAILED_HANDSHAKES_PER_ADDRESS, 1, now);
+        places.show();
     }
 
     #[cfg(test)]
@@ -132,6 +148,11 @@ impl Guests {
 }
 
 impl Places {
+    fn show(&self) {
+        self.gauges.taken.set(self.taken.len() as f64);
+        self.gauges.failures.set(self.failures.len() as f64);
+    }
+
     fn has_room(&self, address: IpAddr, now: Moment) -> Result<(), Full> {
         let rate = limits::FAILED_HANDSHAKES_PER_ADDRESS;
         if self.failures.get(&address).is_some_and(|bucket| bucket.is_empty(rate, now)) {
@@ -150,7 +171,9 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.places.borrow_mut().taken.retain(|taken| taken.number != self.number);
+        let mut places = self.places.borrow_mut();
+        places.taken.retain(|taken| taken.number != self.number);
+        places.show();
     }
 }
 
@@ -182,7 +205,7 @@ mod tests {
 
     /// A pool of so many places.
     fn pool(places: usize) -> Guests {
-        Guests::new(places * limits::UNAUTHENTICATED_SHARE, &Limits::DEFAULT)
+        Guests::new(places * limits::UNAUTHENTICATED_SHARE, &Limits::DEFAULT, ShardNo::new(0))
     }
 
     #[test]
@@ -203,7 +226,7 @@ mod tests {
             unauthenticated_address_share: 4,
             ..Limits::DEFAULT
         };
-        let guests = Guests::new(16, &limits);
+        let guests = Guests::new(16, &limits, ShardNo::new(0));
         let _two = [(); 2].map(|()| enter(&guests, "192.0.2.1").expect("a place"));
         assert_eq!(enter(&guests, "192.0.2.1").err(), Some(Full::Address));
         let _more: Vec<_> = (0..10).map(|_| guests.enter(None, NOW).expect("a place")).collect();

@@ -77,7 +77,8 @@ pub async fn accept(
     proxies: Proxies,
 ) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
-    let guests = Guests::new(connections_max, &entrance.shard.floors().limits);
+    let shard = &entrance.shard;
+    let guests = Guests::new(connections_max, &shard.floors().limits, shard.number());
     let lobby = Lobby { entrance, guests };
     let mut pause = limits::ACCEPT_PAUSE_MIN;
     loop {
