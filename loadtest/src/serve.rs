@@ -31,7 +31,8 @@ pub struct ServeOptions {
     pub throw_away: bool,
 }
 
-/// Serves on free loopback ports until standard input ends. Prints its connection string first.
+/// Serves on free loopback ports until standard input ends. Prints its connection string first, and
+/// behind a space the address of its metrics page.
 ///
 /// # Errors
 /// The server does not start.
@@ -56,7 +57,7 @@ pub fn serve(options: &ServeOptions) -> Result<(), Box<dyn std::error::Error>> {
     let string = server.connection_string("nobody", Duration::from_secs(1));
     let string = string.ok_or("tokens are issued elsewhere")?;
     let (address, _) = string.split_once("&token=").unwrap_or((&string, ""));
-    println!("{address}");
+    println!("{address} http://{}/metrics", server.admin_address());
     io::stdout().flush()?;
     let mut rest = Vec::new();
     io::stdin().read_to_end(&mut rest)?;

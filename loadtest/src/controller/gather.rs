@@ -24,6 +24,7 @@ pub(super) struct Gather<'l> {
 struct Merged {
     streams: BTreeMap<u16, StreamSecond>,
     live: u64,
+    visits: u64,
     own_cpu_ns: u64,
 }
 
@@ -43,6 +44,7 @@ impl<'l> Gather<'l> {
         self.told[worker] = second.at;
         let merged = self.open.entry(second.at).or_default();
         merged.live += second.live;
+        merged.visits += second.visits;
         merged.own_cpu_ns += second.own_cpu_ns;
         for (number, part) in second.streams {
             add(merged.streams.entry(number).or_default(), part);
@@ -70,7 +72,8 @@ impl<'l> Gather<'l> {
 
     fn close_one(&mut self, at: u32, merged: Merged) {
         let own_busy = merged.own_cpu_ns as f64 / 1e9;
-        let mut second = Second { at, live: merged.live, own_busy, ..Second::default() };
+        let Merged { live, visits, .. } = merged;
+        let mut second = Second { at, live, visits, own_busy, ..Second::default() };
         let mut together: BTreeMap<Measure, Latencies> = BTreeMap::new();
         for (number, stream) in merged.streams {
             second.offered += stream.offered;
@@ -131,7 +134,7 @@ mod tests {
             latencies: vec![(Measure::Last, latencies)],
             ..StreamSecond::default()
         };
-        order::Second { at, streams: vec![(0, stream)], live: 5, own_cpu_ns: 1_000_000 }
+        order::Second { at, streams: vec![(0, stream)], live: 5, visits: 0, own_cpu_ns: 1_000_000 }
     }
 
     #[test]

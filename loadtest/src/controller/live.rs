@@ -42,10 +42,11 @@ impl Live {
 
     /// How the last second of a phase went.
     pub(super) fn second(&mut self, what: &str, seconds: f64, second: &Second) {
-        let Second { at, offered, acked, live, last, lateness, .. } = second;
+        let Second { at, offered, acked, live, last, lateness, visits, .. } = second;
+        let visits = if *visits > 0 { format!("{visits} visits/s  ") } else { String::new() };
         // What matters most stands first, for narrow terminals.
         self.passing(&format!(
-            "{what} {at}/{seconds:.0} s  {live} live  {offered}/s offered {acked}/s acked  last \
+            "{what} {at}/{seconds:.0} s  {live} live  {visits}{offered}/s offered {acked}/s acked  last \
              p50 {} p99 {} max {}  harness late p99 {}",
             time(last.p50),
             time(last.p99),

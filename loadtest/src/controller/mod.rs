@@ -15,6 +15,7 @@ mod log; //      distributions of each second, as a log
 mod options; //  the command line
 mod preflight; // what a run needs of the machine
 mod run; //      a scenario from beginning to end
+mod samples; //  readings of server and machine while a phase runs
 mod saturate; // the highest load that holds
 mod side; //     one target with its workers
 mod target; //   what a run goes against

@@ -24,14 +24,9 @@ pub struct Options {
     /// The server's process, for its CPU time, memory and descriptors
     #[arg(long, requires = "url", help_heading = "Target")]
     pub pid: Option<u32>,
-    /// The server's metrics page, where its process is out of reach: http://127.0.0.1:9464/metrics
-    #[arg(
-        long,
-        value_name = "URL",
-        requires = "url",
-        conflicts_with = "pid",
-        help_heading = "Target"
-    )]
+    /// The server's metrics page, for its tables, and for its CPU time and memory where its process
+    /// is out of reach: http://127.0.0.1:9464/metrics
+    #[arg(long, value_name = "URL", requires = "url", help_heading = "Target")]
     pub metrics: Option<String>,
     /// Go against the bare loop: epoll, TLS and a write per delivery, no product
     #[arg(long, conflicts_with = "url", help_heading = "Target")]

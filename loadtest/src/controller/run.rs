@@ -9,6 +9,7 @@ use super::target::Opponent;
 use super::watch::Watch;
 use crate::engine::poll::unix_ms;
 use crate::report::model::Report;
+use crate::report::stress::Growth;
 use crate::report::verdict;
 use crate::scenario::{Phase, Scenario};
 
@@ -32,12 +33,13 @@ pub(super) fn opponent(options: &Options) -> Result<Opponent, RunError> {
     }
     match (&options.url, &options.token_key) {
         (Some(url), Some(key)) => {
-            let watch = match (options.pid, &options.metrics) {
-                (Some(pid), _) => Watch::Process(pid),
-                (None, Some(url)) => Watch::page(url).map_err(RunError::Usage)?,
-                (None, None) => Watch::Nothing,
-            };
-            Ok(Opponent::there(url, key.clone(), watch)?)
+            let page = options.metrics.as_deref().map(Watch::page).transpose();
+            let page = page.map_err(RunError::Usage)?;
+            let process = options.pid.map(Watch::Process);
+            let watch = process.or_else(|| page.clone()).unwrap_or(Watch::Nothing);
+            let mut there = Opponent::there(url, key.clone(), watch)?;
+            there.page = page;
+            Ok(there)
         }
         _ => Ok(Opponent::damso(None)?),
     }
@@ -74,6 +76,7 @@ pub(super) fn run_against(
     }
     for side in &mut sides {
         side.judge(scenario.run.read_back, &mut live)?;
+        side.report.growth = Growth::over(&side.report.phases);
     }
     let reports = sides.iter_mut().map(|side| std::mem::take(&mut side.report)).collect();
     let basis = verdict::Basis {

@@ -9,13 +9,15 @@ use super::live::Live;
 use super::log::SecondLog;
 use super::options::Options;
 use super::preflight::{self, Plan};
+use super::samples::{Samples, usage};
 use super::target::Opponent;
-use crate::engine::poll::{SECOND_NS, now_ns};
+use super::watch::Watch;
+use crate::engine::poll::now_ns;
 use crate::figures::Latencies;
-use crate::host::{Machine, Process};
-use crate::report::model::{self, Counts, Stream, Usage, Verdict};
+use crate::report::model::{self, Counts, Stream, Verdict};
+use crate::report::stress::{Rest, Visits};
 use crate::scenario::layout::Class;
-use crate::scenario::{Members, Phase, Scenario};
+use crate::scenario::{self, Members, Phase, Scenario};
 use crate::worker::order::{
     Config, Connected, FillOrder, Order, PhaseOrder, Ran, Report, StreamOrder,
 };
@@ -28,6 +30,11 @@ const REST_BUSY_MAX: f64 = 0.05;
 const SETTLE_LOOK: Duration = Duration::from_millis(500);
 const SETTLE_LOOKS_MAX: u32 = 40;
 const SETTLE_BLIND: Duration = Duration::from_secs(3);
+/// How often, and how many times at most, a server's tables are looked at; and for how many looks
+/// they must stand still, since budgets are dropped every ten seconds only.
+const REST_LOOK: Duration = Duration::from_secs(1);
+const REST_LOOKS_MAX: u32 = 45;
+const STILL_LOOKS: u32 = 11;
 /// The phase number of the warm-up is this one; others follow.
 pub(super) const WARM_UP: u16 = 0;
 
@@ -195,13 +202,46 @@ impl Side {
         samples.end();
         gather.finish();
         samples.fill_in(&mut gather.series);
-        let found = self.found(scenario, turned, (&ran, &gather), &samples);
+        let mut found = self.found(scenario, turned, (&ran, &gather), &samples);
         drop(gather);
         if let Some(log) = log {
             log.flush()?;
         }
         live.milestone(&format!("{what}: {}", found.headline()));
+        if phase.visits.is_some() {
+            live.milestone(&format!("{what}: waiting until the server is at rest ..."));
+            found.rest = Some(self.at_rest());
+        }
         Ok(found)
+    }
+
+    /// The server when it has nothing to do: tables are read until they stand still, and where
+    /// another phase ended so before, until they hold no more than then. Bounded: what still holds
+    /// more is reported.
+    fn at_rest(&self) -> Rest {
+        self.settle();
+        let earlier = self.report.phases.iter().find_map(|phase| phase.rest.as_ref());
+        let mut rest = self.rest();
+        let mut still = 0;
+        for _ in 0..REST_LOOKS_MAX {
+            let enough = match earlier {
+                Some(earlier) => rest.is_within(earlier),
+                None => still >= STILL_LOOKS,
+            };
+            if enough || rest.tables.is_empty() {
+                break;
+            }
+            std::thread::sleep(REST_LOOK);
+            let now = self.rest();
+            still = if now.tables == rest.tables { still + 1 } else { 0 };
+            rest = now;
+        }
+        rest
+    }
+
+    fn rest(&self) -> Rest {
+        let tables = self.opponent.page.as_ref().and_then(Watch::tables).unwrap_or_default();
+        Rest { server: self.opponent.watch.read(), tables }
     }
 
     /// Waits until the server is at rest: what a store still does for the load before is not this
@@ -251,6 +291,10 @@ impl Side {
             storm: phase.storm,
             churn_per_minute: phase.churn_per_minute,
             slow: phase.slow,
+            visits: phase.visits.map(|visits| scenario::Visits {
+                per_second: visits.per_second / self.crew.len() as f64,
+                ..visits
+            }),
         }
     }
 
@@ -285,6 +329,10 @@ impl Side {
             resume.merge(&part.resume);
         }
         let sum = |of: fn(&Ran) -> u64| ran.iter().map(of).sum::<u64>();
+        let mut visits: Option<Visits> = None;
+        for part in ran.iter().filter_map(|part| part.visits.as_ref()) {
+            visits.get_or_insert_default().merge(part);
+        }
         let again_seconds = |share| again.at(share) as f64 / 1e6;
         let shares = [0.5, 0.95, 0.99, 1.0];
         model::Phase {
@@ -300,6 +348,8 @@ impl Side {
             live_again_seconds: if again.is_empty() { [0.0; 4] } else { shares.map(again_seconds) },
             slow: sum(|part| part.slow.0),
             slow_cut: sum(|part| part.slow.1),
+            visits,
+            rest: None,
             series: gather.series.clone(),
         }
     }
@@ -394,98 +444,4 @@ pub(super) fn classes(scenario: &Scenario, people: u32, share: impl Fn(u32) -> u
         kind: class.kind,
     };
     scenario.channels.iter().map(class).collect()
-}
-
-fn usage(streams: &[Stream], ran: &[Ran], samples: &Samples<'_>) -> Usage {
-    let deliveries: u64 = streams
-        .iter()
-        .map(|s| s.counts.delivered + s.counts.caught_up + s.counts.delivered_slowly)
-        .sum();
-    let per_delivery = |n: f64| n / (deliveries.max(1) as f64);
-    let seconds = ran.iter().map(|part| part.seconds).fold(1e-9, f64::max);
-    let own_ns: u64 = ran.iter().map(|part| part.own_cpu_ns).sum();
-    let busiest_ns = ran.iter().map(|part| part.own_cpu_ns).max().unwrap_or(0);
-    let bytes_in: u64 = ran.iter().map(|part| part.bytes_in).sum();
-    let server_ns = samples.server_ns();
-    let (machine_busy, steal) = samples.machine();
-    Usage {
-        deliveries,
-        bytes_per_delivery: per_delivery(bytes_in as f64),
-        server_us_per_delivery: server_ns
-            .filter(|_| deliveries > 0)
-            .map(|ns| per_delivery(ns as f64 / 1e3)),
-        server_busy: server_ns.map(|ns| ns as f64 / 1e9 / seconds),
-        server: samples.last(),
-        own_us_per_delivery: per_delivery(own_ns as f64 / 1e3),
-        own_busy: own_ns as f64 / 1e9 / seconds,
-        own_busiest: busiest_ns as f64 / 1e9 / seconds,
-        machine_busy,
-        steal,
-    }
-}
-
-/// Readings of server and machine, one a second, the first at the start of the phase.
-struct Samples<'o> {
-    opponent: &'o Opponent,
-    start_ns: u64,
-    end_ns: u64,
-    next_ns: u64,
-    taken: Vec<(Option<Process>, Machine)>,
-}
-
-impl<'o> Samples<'o> {
-    fn new(start_ns: u64, seconds: f64, opponent: &'o Opponent) -> Self {
-        let end_ns = start_ns + (seconds * 1e9) as u64;
-        Self { opponent, start_ns, end_ns, next_ns: start_ns, taken: Vec::new() }
-    }
-
-    fn take_due(&mut self) {
-        if now_ns() >= self.next_ns && self.next_ns <= self.end_ns {
-            self.take();
-            let over = (now_ns().saturating_sub(self.start_ns)) / SECOND_NS;
-            self.next_ns = self.start_ns + (over + 1) * SECOND_NS;
-        }
-    }
-
-    fn take(&mut self) {
-        self.taken.push((self.opponent.watch.read(), Machine::read()));
-    }
-
-    /// The phase is over, its tail included.
-    fn end(&mut self) {
-        self.take();
-    }
-
-    fn last(&self) -> Option<Process> {
-        self.taken.last().and_then(|sample| sample.0)
-    }
-
-    fn server_ns(&self) -> Option<u64> {
-        let first = self.taken.first()?.0?;
-        Some(self.last()?.cpu_ns.saturating_sub(first.cpu_ns))
-    }
-
-    fn machine(&self) -> (f64, f64) {
-        match (self.taken.first(), self.taken.last()) {
-            (Some(first), Some(last)) => last.1.shares_since(&first.1),
-            _ => (0.0, 0.0),
-        }
-    }
-
-    /// Puts what was read in each second beside what the workers say of it.
-    fn fill_in(&self, series: &mut [model::Second]) {
-        for second in series {
-            let at = second.at as usize;
-            let pair = at
-                .checked_sub(1)
-                .and_then(|before| Some((self.taken.get(before)?, self.taken.get(at)?)));
-            let Some((before, now)) = pair else { continue };
-            second.steal = now.1.shares_since(&before.1).1;
-            if let (Some(before), Some(now)) = (before.0, now.0) {
-                let busy = now.cpu_ns.saturating_sub(before.cpu_ns) as f64 / 1e9;
-                second.server_busy = Some(busy);
-                second.server_bytes = Some(now.resident_bytes);
-            }
-        }
-    }
 }

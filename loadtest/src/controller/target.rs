@@ -32,6 +32,8 @@ pub(super) struct Opponent {
     pub(super) aim: Aim,
     pub(super) address: SocketAddr,
     pub(super) watch: Watch,
+    /// Its metrics page.
+    pub(super) page: Option<Watch>,
     /// Connections that its listen queue holds without dropping one.
     pub(super) backlog: usize,
     _server: Server,
@@ -97,6 +99,7 @@ impl Opponent {
             aim,
             address,
             watch,
+            page: None,
             backlog: BACKLOG,
             _server: Server::Elsewhere,
         })
@@ -115,10 +118,12 @@ impl Opponent {
             }
         };
         arguments.push(data.clone().into_os_string());
-        let (started, url) = start("damso", &arguments)?;
+        let (started, said) = start("damso", &arguments)?;
+        let (url, page) = said.split_once(' ').unwrap_or((&said, ""));
         let watch = Watch::Process(started.child.id());
-        let there = Self::there(&url, data.join("token-key.pem"), watch)?;
-        Ok(Self { _server: Server::Own(started), ..there })
+        let there = Self::there(url, data.join("token-key.pem"), watch)?;
+        let page = Watch::page(page).ok();
+        Ok(Self { _server: Server::Own(started), page, ..there })
     }
 
     /// The bare loop.
@@ -137,7 +142,7 @@ impl Opponent {
         let (name, guarantees) = ("bare".into(), BARE.into());
         let aim = Aim::Damso { url, token_key: None };
         let (backlog, server) = (BACKLOG, Server::Own(started));
-        Ok(Self { name, guarantees, aim, address, watch, backlog, _server: server })
+        Ok(Self { name, guarantees, aim, address, watch, page: None, backlog, _server: server })
     }
 
     /// mosquitto, with messages of quality of service `qos`.
@@ -153,6 +158,7 @@ impl Opponent {
             aim: Aim::Mqtt { address: server.address(), ca: server.ca_pem().into(), qos },
             address: server.address(),
             watch: Watch::Process(server.pid()),
+            page: None,
             backlog: MOSQUITTO_BACKLOG,
             _server: Server::Mosquitto(server),
         })
@@ -171,7 +177,8 @@ impl Opponent {
     }
 }
 
-/// Starts this program again with other arguments; the first line that it prints is its address.
+/// Starts this program again with other arguments; the first line that it prints is its address,
+/// and behind a space that of its metrics page, if it has one.
 fn start(name: &'static str, arguments: &[OsString]) -> Result<(Started, String), TargetlessError> {
     let mut command = Command::new(std::env::current_exe()?);
     command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());

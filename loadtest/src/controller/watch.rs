@@ -1,5 +1,6 @@
 //! The server's CPU time, memory and descriptors, from its process or from its metrics page.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read as _, Write as _};
 use std::net::{TcpStream, ToSocketAddrs as _};
 use std::time::Duration;
@@ -48,6 +49,45 @@ impl Watch {
             Self::Page { host, path } => parse(&fetch(host, path).ok()?),
         }
     }
+
+    /// How much each table of the server holds now. `None`: there is no page that says so.
+    pub(super) fn tables(&self) -> Option<BTreeMap<String, f64>> {
+        match self {
+            Self::Nothing | Self::Process(_) => None,
+            Self::Page { host, path } => Some(tables(&fetch(host, path).ok()?)),
+        }
+    }
+}
+
+/// Gauges that are no tables: sizes of things that grow by design, states, times and identities.
+const NO_TABLES: [&str; 9] = [
+    "damso_certificate_not_after_seconds",
+    "damso_store_committer_priority_raised",
+    "damso_store_free_bytes",
+    "damso_store_high_water_id",
+    "damso_store_last_group",
+    "damso_store_watermark_lag_groups",
+    "damso_store_writable",
+    "damso_token_keys_fetched",
+    "damso_unsent_oldest_seconds",
+];
+
+/// Every gauge of the product that counts what a table holds, its shards together.
+fn tables(page: &str) -> BTreeMap<String, f64> {
+    let gauges: BTreeSet<&str> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" gauge"))
+        .filter(|name| name.starts_with("damso_") && !NO_TABLES.contains(name))
+        .collect();
+    let mut found = BTreeMap::new();
+    for line in page.lines() {
+        let name = line.split(['{', ' ']).next().unwrap_or_default();
+        let value = line.rsplit(' ').next().and_then(|value| value.parse::<f64>().ok());
+        if let Some(value) = value.filter(|_| gauges.contains(name)) {
+            *found.entry(name.to_owned()).or_insert(0.0) += value;
+        }
+    }
+    found
 }
 
 fn fetch(host: &str, path: &str) -> std::io::Result<String> {
@@ -90,6 +130,16 @@ mod tests {
         let expected = Process { cpu_ns: 1_250_000_000, resident_bytes: 1 << 20, descriptors: 9 };
         assert_eq!(parse(page), Some(expected));
         assert_eq!(parse("HTTP/1.0 404 Not Found\r\n\r\n"), None);
+    }
+
+    #[test]
+    fn tables_are_the_products_gauges_summed_over_shards() {
+        let page = "# TYPE damso_sessions gauge\ndamso_sessions{shard=\"0\"} 3\n\
+                    damso_sessions{shard=\"1\"} 4\n# TYPE damso_sessions_opened_total counter\n\
+                    damso_sessions_opened_total 9\n# TYPE process_open_fds gauge\n\
+                    process_open_fds 9\n# TYPE damso_store_last_group gauge\n\
+                    damso_store_last_group 7\n";
+        assert_eq!(tables(page), [("damso_sessions".to_owned(), 7.0)].into());
     }
 
     #[test]

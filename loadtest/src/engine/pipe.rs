@@ -122,6 +122,32 @@ impl<S: Side> Pipe<S> {
         self.flush()
     }
 
+    /// Begins the handshake and says the first half of the first flight only.
+    ///
+    /// # Errors
+    /// [`PipeError`]: drop the pipe.
+    pub fn start_in_part(&mut self, plain: &mut Vec<u8>) -> Result<(), PipeError> {
+        if let Some(tls) = &mut self.tls {
+            tls.process(&mut [], plain, &mut self.unsent)?;
+        }
+        self.unsent.truncate(self.unsent.len() / 2);
+        self.flush()
+    }
+
+    /// Something can be read: bytes, or the end. Reads nothing.
+    pub fn has_input(&self) -> bool {
+        !matches!(
+            net::recv(&self.socket, &mut [0_u8; 1], RecvFlags::PEEK),
+            Err(Errno::AGAIN | Errno::INTR | Errno::NOTCONN)
+        )
+    }
+
+    /// Ends its own direction; what the other end says can still be read.
+    pub fn end(&self) {
+        // A socket that is gone has ended, too.
+        let _ = net::shutdown(&self.socket, net::Shutdown::Write);
+    }
+
     /// Reads until the socket is empty; what was said is appended to `plain`.
     ///
     /// # Errors

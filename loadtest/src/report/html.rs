@@ -119,7 +119,7 @@ mod tests {
     use super::*;
     use crate::figures::Latencies;
     use crate::report::model::{
-        Host, Measure, Measured, Outcome, Phase, REPORT_VERSION, Side, Stream, Usage,
+        Host, Measure, Measured, Outcome, Phase, REPORT_VERSION, Side, Stream,
     };
 
     fn report(name: &str) -> Report {
@@ -134,15 +134,8 @@ mod tests {
             repeat: 1,
             seconds: 1.0,
             streams: vec![Stream { name: name.into(), latencies, ..Stream::default() }],
-            usage: Usage::default(),
-            lost: 0,
             closings: vec![name.into()],
-            resets: 0,
-            resume: Latencies::default().summary(),
-            live_again_seconds: [0.0; 4],
-            slow: 0,
-            slow_cut: 0,
-            series: Vec::new(),
+            ..Phase::default()
         };
         Report {
             version: REPORT_VERSION,

@@ -3,6 +3,8 @@
 pub mod files; //   CSV, .hgrm
 pub mod html; //    one page with charts
 pub mod model; //   the data
+pub mod stress; //  what a server was put through, and what stayed behind
+mod stress_text; // that, for a terminal
 mod table; //       several targets side by side
 pub mod text; //    for a terminal
 pub mod verdict; // what it means

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::stress::{Growth, Rest, Visits};
 use crate::figures::{Latencies, Summary};
 use crate::host::Process;
 use crate::scenario::Op;
@@ -177,6 +178,9 @@ pub struct Side {
     pub phases: Vec<Phase>,
     /// What was lost, repeated, reordered or damaged.
     pub verdict: Verdict,
+    /// What stayed behind when people had visited; empty: it was not looked at.
+    #[serde(default)]
+    pub growth: Vec<Growth>,
 }
 
 /// How connecting and making channels went.
@@ -229,6 +233,12 @@ pub struct Phase {
     pub slow: u64,
     /// See `slow`.
     pub slow_cut: u64,
+    /// Who came and went. `None`: nobody did by scenario.
+    #[serde(default)]
+    pub visits: Option<Visits>,
+    /// The server afterwards, when it had nothing to do. `None`: it was not looked at.
+    #[serde(default)]
+    pub rest: Option<Rest>,
     /// How it went, second by second.
     pub series: Vec<Second>,
 }
@@ -401,6 +411,9 @@ pub struct Second {
     pub delivered: u64,
     /// Connections that are live at its end.
     pub live: u64,
+    /// Visits that ended in it.
+    #[serde(default)]
+    pub visits: u64,
     /// Send to ack.
     pub ack: Summary,
     /// To each receiver.

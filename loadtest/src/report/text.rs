@@ -98,6 +98,7 @@ fn write_side(f: &mut fmt::Formatter<'_>, side: &Side, phases: bool) -> fmt::Res
     if phases {
         side.phases.iter().try_for_each(|phase| write_phase(f, phase))?;
     }
+    super::stress_text::write_growth(f, &side.growth)?;
     write_verdict(f, &side.verdict)
 }
 
@@ -164,7 +165,7 @@ fn write_phase(f: &mut fmt::Formatter<'_>, phase: &Phase) -> fmt::Result {
     if phase.slow > 0 {
         writeln!(f, "    {} read slowly, {} of them were cut", phase.slow, phase.slow_cut)?;
     }
-    Ok(())
+    super::stress_text::write_phase(f, phase)
 }
 
 fn write_stream(f: &mut fmt::Formatter<'_>, stream: &Stream) -> fmt::Result {
@@ -191,7 +192,10 @@ fn write_stream(f: &mut fmt::Formatter<'_>, stream: &Stream) -> fmt::Result {
         writeln!(f, "      {} rows read", counts.rows)?;
     } else {
         let later = if counts.caught_up + counts.delivered_slowly > 0 {
-            format!(", {} caught up, {} to slow readers", counts.caught_up, counts.delivered_slowly)
+            format!(
+                ", {} caught up, {} to slow readers and visitors",
+                counts.caught_up, counts.delivered_slowly
+            )
         } else {
             String::new()
         };

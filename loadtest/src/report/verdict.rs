@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::model::{
     Host, Measure, Objective, Outcome, Phase, REPORT_VERSION, Ratio, Report, Side, Stream,
 };
+use super::stress;
 use super::text::time;
 use crate::figures::Summary;
 use crate::host;
@@ -13,6 +14,9 @@ use crate::slo::Objectives;
 
 /// A worker that is busier than this is what was measured, not the server. Share of a core.
 pub const OWN_BUSY_MAX: f64 = 0.9;
+
+/// Fewer of the planned visits than this, and the phase was not what it was to be.
+const VISITS_SHARE_MIN: f64 = 0.98;
 
 /// What a run was to be.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +36,8 @@ pub struct Basis<'b> {
 /// Judges `sides`.
 pub fn report(basis: &Basis<'_>, sides: Vec<Side>) -> Report {
     let objectives = sides.first().map(|side| objectives(side, basis.slo)).unwrap_or_default();
-    let (outcome, reasons) = judge(&sides, &objectives, basis.late_ms_max);
+    let memory_growth_max = basis.scenario.run.memory_growth_max;
+    let (outcome, reasons) = judge(&sides, &objectives, basis.late_ms_max, memory_growth_max);
     Report {
         version: REPORT_VERSION,
         outcome,
@@ -68,6 +73,12 @@ impl Phase {
                 return Some(format!("1 % of `{name}` left {late_ms:.1} ms late or more"));
             }
         }
+        if let Some(visits) = &self.visits {
+            let (done, planned) = (visits.done() + visits.failed, visits.planned);
+            if (done as f64) < planned as f64 * VISITS_SHARE_MIN {
+                return Some(format!("there was room for {done} of {planned} visits only"));
+            }
+        }
         let busy = self.usage.own_busiest;
         (busy > OWN_BUSY_MAX).then(|| format!("a worker was busy for {:.0} %", busy * 100.0))
     }
@@ -80,7 +91,7 @@ impl Phase {
         }
         for Stream { name, counts, op, .. } in &self.streams {
             // Where connections break by scenario, whole channels may be away.
-            if counts.unsent > 0 && self.resets + self.slow == 0 {
+            if counts.unsent > 0 && self.resets + self.slow == 0 && self.visits.is_none() {
                 wrongs.push(format!("{} of `{name}` unsent: nobody was there", counts.unsent));
             }
             let unanswered = counts.sent.saturating_sub(counts.acked + counts.refusals());
@@ -120,8 +131,13 @@ const IN_TIME: &str = "NotReached";
 
 /// The outcome and its reasons. What is wrong stays wrong in a late run; how fast it was does not
 /// count there, nor what merely did not come in time.
-fn judge(sides: &[Side], objectives: &[Objective], late_ms_max: f64) -> (Outcome, Vec<String>) {
-    let (mut wrong, mut void) = (Vec::new(), Vec::new());
+fn judge(
+    sides: &[Side],
+    objectives: &[Objective],
+    late_ms_max: f64,
+    memory_growth_max: f64,
+) -> (Outcome, Vec<String>) {
+    let (mut wrong, mut void, mut broken) = (Vec::new(), Vec::new(), Vec::new());
     for side in sides {
         let name = &side.name;
         let verdict = &side.verdict;
@@ -148,14 +164,17 @@ fn judge(sides: &[Side], objectives: &[Objective], late_ms_max: f64) -> (Outcome
             let kind = if late && law == IN_TIME { &mut void } else { &mut wrong };
             kind.push(format!("{name}: {law} x {count}"));
         }
+        for grown in side.growth.iter().filter(|one| one.is_too_much(memory_growth_max)) {
+            let kind = if grown.what == stress::MEMORY_BESIDE { &mut broken } else { &mut wrong };
+            let (first, last) = (grown.first, grown.last);
+            kind.push(format!("{name}: {} grew from {first} to {last}", grown.what));
+        }
     }
-    let broken: Vec<String> = objectives
-        .iter()
-        .filter(|objective| !objective.kept)
-        .map(|Objective { text, phase, stream, found, .. }| {
+    broken.extend(objectives.iter().filter(|objective| !objective.kept).map(
+        |Objective { text, phase, stream, found, .. }| {
             format!("{text}: it was {} for `{stream}` in `{phase}`", time(*found))
-        })
-        .collect();
+        },
+    ));
     if !wrong.is_empty() {
         (Outcome::Incorrect, wrong)
     } else if !void.is_empty() {
@@ -256,7 +275,7 @@ mod tests {
     }
 
     fn outcome(own_busiest: f64, verdict: Verdict) -> Outcome {
-        judge(&[side(own_busiest, verdict)], &[], 10.0).0
+        judge(&[side(own_busiest, verdict)], &[], 10.0, 0.02).0
     }
 
     #[test]

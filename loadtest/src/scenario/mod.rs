@@ -6,5 +6,7 @@ mod read; //      from TOML and overrides to one that makes sense
 #[cfg(test)]
 mod tests;
 
-pub use model::{Channels, Kind, Members, Op, People, Phase, Run, Scenario, Slow, Storm, Traffic};
+pub use model::{
+    Channels, Kind, Members, Op, People, Phase, Run, Scenario, Slow, Storm, Traffic, Visits,
+};
 pub use read::{SHIPPED, ScenarioError, check, read};

@@ -53,6 +53,9 @@ pub struct Run {
     pub seed: u64,
     /// Read all channels back from history at the end.
     pub read_back: bool,
+    /// Where people visit: the server's memory may have grown by this share from the end of the
+    /// first such phase to the end of the last one.
+    pub memory_growth_max: f64,
 }
 
 impl Default for Run {
@@ -64,6 +67,7 @@ impl Default for Run {
             repeat: 1,
             seed: 42,
             read_back: true,
+            memory_growth_max: 0.02,
         }
     }
 }
@@ -216,6 +220,9 @@ pub struct Phase {
     /// Some people read slowly, or not at all.
     #[serde(default)]
     pub slow: Option<Slow>,
+    /// Some people come, log in, resume and go, again and again.
+    #[serde(default)]
+    pub visits: Option<Visits>,
 }
 
 fn one() -> f64 {
@@ -233,6 +240,7 @@ impl Phase {
             storm: None,
             churn_per_minute: 0.0,
             slow: None,
+            visits: None,
         }
     }
 }
@@ -263,6 +271,23 @@ pub struct Slow {
     /// Ciphertext that each reads, bytes a second. 0: they stop altogether.
     #[serde(default)]
     pub bytes_per_second: u32,
+}
+
+/// People who come and go: each visit is a connection, a login, a resume and an end.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Visits {
+    /// Share of all connections, 0-1. They only visit in this phase, and send nothing.
+    pub share: f64,
+    /// Visits begun a second, all workers together.
+    pub per_second: f64,
+    /// Share of the visits that are broken off, in turn at each step of handshake and login.
+    #[serde(default = "broken")]
+    pub broken: f64,
+}
+
+fn broken() -> f64 {
+    0.2
 }
 
 impl Serialize for Members {

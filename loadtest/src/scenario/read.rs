@@ -6,7 +6,7 @@ use super::model::{Kind, Members, Op, Phase, Scenario};
 use crate::engine::payload::HEADER_BYTES;
 
 /// The scenarios that come with the tool: (name, TOML).
-pub const SHIPPED: [(&str, &str); 11] = [
+pub const SHIPPED: [(&str, &str); 12] = [
     ("idle", include_str!("../../scenarios/idle.toml")),
     ("broadcast", include_str!("../../scenarios/broadcast.toml")),
     ("groups", include_str!("../../scenarios/groups.toml")),
@@ -14,6 +14,7 @@ pub const SHIPPED: [(&str, &str); 11] = [
     ("direct", include_str!("../../scenarios/direct.toml")),
     ("many-channels", include_str!("../../scenarios/many-channels.toml")),
     ("reconnect-storm", include_str!("../../scenarios/reconnect-storm.toml")),
+    ("come-and-go", include_str!("../../scenarios/come-and-go.toml")),
     ("shapes", include_str!("../../scenarios/shapes.toml")),
     ("slow-readers", include_str!("../../scenarios/slow-readers.toml")),
     ("history-scroll", include_str!("../../scenarios/history-scroll.toml")),
@@ -200,6 +201,9 @@ pub fn check(scenario: &Scenario) -> Option<String> {
     if !positive(run.seconds) || run.repeat == 0 {
         return Some("run.seconds and run.repeat must be above 0".into());
     }
+    if !not_negative(run.memory_growth_max) {
+        return Some("run.memory_growth_max must not be below 0".into());
+    }
     if !not_negative(run.warmup_seconds) || !not_negative(run.drain_seconds) {
         return Some("run.warmup_seconds and run.drain_seconds must not be below 0".into());
     }
@@ -287,10 +291,17 @@ fn check_phase(scenario: &Scenario, phase: &Phase) -> Option<String> {
     if !share(phase.churn_per_minute / 60.0) {
         return Some(format!("phase `{name}`: churn_per_minute must be 0 to 60"));
     }
-    phase
-        .slow
-        .is_some_and(|slow| !share(slow.share))
-        .then(|| format!("phase `{name}`: slow.share must be 0 to 1"))
+    if phase.slow.is_some_and(|slow| !share(slow.share)) {
+        return Some(format!("phase `{name}`: slow.share must be 0 to 1"));
+    }
+    let visits = phase.visits?;
+    let possible = share(visits.share)
+        && share(visits.broken)
+        && visits.per_second.is_finite()
+        && visits.per_second > 0.0;
+    (!possible).then(|| {
+        format!("phase `{name}`: visits.share and visits.broken must be 0 to 1, per_second above 0")
+    })
 }
 
 impl Scenario {

@@ -7,6 +7,7 @@ mod page;
 mod peers;
 mod product;
 mod sample;
+mod stress;
 mod usage;
 mod wire;
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::{PATIENT, figure, json, loadtest, text};
 
 /// A scenario in small; the report.
-fn small(scenario: &str, more: &[&str]) -> serde_json::Value {
+pub(super) fn small(scenario: &str, more: &[&str]) -> serde_json::Value {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("report.json");
     let run = ["run", scenario, "--connections", "30", "--seconds", "2", "--warmup", "0"];
@@ -21,7 +21,7 @@ fn small(scenario: &str, more: &[&str]) -> serde_json::Value {
     report
 }
 
-fn phases(report: &serde_json::Value) -> &Vec<serde_json::Value> {
+pub(super) fn phases(report: &serde_json::Value) -> &Vec<serde_json::Value> {
     report["sides"][0]["phases"].as_array().expect("phases are a list")
 }
 

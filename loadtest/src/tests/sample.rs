@@ -128,6 +128,7 @@ fn second(dice: &mut Dice, at: u32, rate: f64, us: f64) -> Second {
         server_bytes: Some(210 * MIB + u64::from(at) * MIB / 4),
         own_busy: rate * 7e-5 * (0.9 + dice.roll() * 0.2),
         steal: dice.roll() * 0.012,
+        ..Second::default()
     }
 }
 
@@ -166,8 +167,6 @@ fn phase_of(
             steal: 0.006,
         },
         streams,
-        lost: 0,
-        closings: Vec::new(),
         resets: if storm { 3_000 } else { 0 },
         resume: if storm {
             summary(&latencies(dice, us * 90.0, 3_000))
@@ -178,6 +177,7 @@ fn phase_of(
         slow: if storm { 20 } else { 0 },
         slow_cut: if storm { 6 } else { 0 },
         series: (1..=seconds).map(|at| second(dice, at, rate, us)).collect(),
+        ..Phase::default()
     }
 }
 
@@ -212,6 +212,7 @@ fn side(dice: &mut Dice, name: &str, guarantees: &str, us: f64) -> Side {
             rows_read: 900_000,
             ..Verdict::default()
         },
+        ..Side::default()
     }
 }
 

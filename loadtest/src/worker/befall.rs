@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use super::order::PhaseOrder;
+use super::visit::Visits;
 use super::world::{Reading, World};
 use crate::driver::Driver;
 use crate::engine::poll::{SECOND_NS, now_ns};
@@ -32,6 +33,8 @@ pub(super) struct Fates {
     slow: Vec<u32>,
     sip_ns: u64,
     sip_bytes: usize,
+    /// Who only visits.
+    pub(super) visits: Option<Visits>,
 }
 
 impl Fates {
@@ -70,6 +73,7 @@ impl Fates {
             slow: Vec::new(),
             sip_ns: u64::MAX,
             sip_bytes: 0,
+            visits: None,
         }
     }
 
@@ -77,12 +81,18 @@ impl Fates {
     pub(super) fn next_ns(&self) -> u64 {
         let fall = self.falls.last().map_or(u64::MAX, |fall| fall.0);
         let back = self.backs.peek().map_or(u64::MAX, |back| back.0.0);
-        fall.min(back).min(self.sip_ns)
+        let visit = self.visits.as_ref().map_or(u64::MAX, Visits::next_ns);
+        fall.min(back).min(self.sip_ns).min(visit)
     }
 
     /// Somebody is still to come back.
     pub(super) fn is_open(&self) -> bool {
         !self.backs.is_empty()
+    }
+
+    /// Visits are still to come, or on their way.
+    pub(super) fn visits_are_open(&self) -> bool {
+        self.visits.as_ref().is_some_and(Visits::is_open)
     }
 
     /// Who is still to come back.
@@ -97,7 +107,7 @@ impl Fates {
 }
 
 /// A random part of 0..`people`, by rising number.
-fn some_of(people: u32, share: f64, random: &mut Random) -> Vec<u32> {
+pub(super) fn some_of(people: u32, share: f64, random: &mut Random) -> Vec<u32> {
     let wanted = (f64::from(people) * share).round() as u32;
     let mut left = wanted;
     (0..people)
@@ -131,6 +141,8 @@ impl<D: Driver> World<D> {
                     self.serve(conn, bytes);
                 }
             }
+        } else {
+            self.visit(now_ns);
         }
     }
 
@@ -149,6 +161,14 @@ impl<D: Driver> World<D> {
             running.fates.storm_ns.get_or_insert(now_ns);
         }
         running.fates.backs.push(Reverse((now_ns + away_ns, conn)));
+    }
+
+    /// Connection `conn`, which is away, comes back at `at_ns`.
+    pub(super) fn comes_back_at(&mut self, conn: u32, at_ns: u64) {
+        self.conns[conn as usize].attempts = 1;
+        if let Some(running) = &mut self.running {
+            running.fates.backs.push(Reverse((at_ns, conn)));
+        }
     }
 
     fn come_back(&mut self, conn: u32, now_ns: u64) {
@@ -241,7 +261,7 @@ impl<D: Driver> World<D> {
     pub(super) fn counted_members(&self, channel: u32) -> u32 {
         let members = self.layout.class(channel).members;
         let Some(running) = &self.running else { return members };
-        if running.fates.slow.is_empty() {
+        if running.fates.slow.is_empty() && running.fates.visits.is_none() {
             return members;
         }
         let slow = self

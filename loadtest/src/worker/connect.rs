@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::order::Report;
+use super::visit::Way;
 use super::world::{Conn, Reading, WorkError, World};
 use crate::driver::Driver;
 use crate::engine::poll::now_ns;
@@ -64,6 +65,7 @@ impl<D: Driver> World<D> {
             answered_ns: 0,
             attempts: 0,
             reading: Reading::AtOnce,
+            visit: None,
         });
         self.begin(index).map_err(WorkError::Unreachable)
     }
@@ -77,8 +79,15 @@ impl<D: Driver> World<D> {
         self.poll.watch(&socket, index.into()).map_err(|error| error.to_string())?;
         let mut pipe = target.pipe(socket).map_err(|error| error.to_string())?;
         let mut nothing = Vec::new();
-        pipe.start(&mut nothing).map_err(|error| error.to_string())?;
-        self.conns[index as usize].pipe = Some(pipe);
+        let conn = &mut self.conns[index as usize];
+        match conn.visit {
+            Some(visit) if visit.way == Way::Connected => {}
+            Some(visit) if visit.way == Way::HalfHandshake => {
+                pipe.start_in_part(&mut nothing).map_err(|error| error.to_string())?
+            }
+            _ => pipe.start(&mut nothing).map_err(|error| error.to_string())?,
+        }
+        conn.pipe = Some(pipe);
         self.opening += 1;
         Ok(())
     }
@@ -98,5 +107,6 @@ impl<D: Driver> World<D> {
             conn.attempts = 0;
             self.came_back(took_ns, now_ns);
         }
+        self.visitor_is_live(index);
     }
 }

@@ -22,6 +22,7 @@ mod read_back; // history, for the checker
 mod set_up; //   channels
 mod stream; //   one kind of traffic in one phase
 pub mod tally; // who got what
+mod visit; //    coming, logging in, resuming and going, again and again
 mod work; //     orders in, reports out
 mod world; //    connections, and the turn of the loop
 

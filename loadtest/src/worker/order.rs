@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::figures::Latencies;
 use crate::host::Process;
 use crate::report::model::{Counts, Measure, Verdict};
+use crate::report::stress::Visits;
 use crate::scenario;
 use crate::scenario::layout::Class;
 
@@ -99,6 +100,8 @@ pub struct PhaseOrder {
     pub churn_per_minute: f64,
     /// Who reads slowly.
     pub slow: Option<scenario::Slow>,
+    /// Who comes and goes; the rate is this worker's share.
+    pub visits: Option<scenario::Visits>,
 }
 
 /// One stream, as this worker is to run it.
@@ -177,6 +180,8 @@ pub struct Second {
     pub streams: Vec<(u16, StreamSecond)>,
     /// Connections that are live.
     pub live: u64,
+    /// Visits that ended in it, broken ones included.
+    pub visits: u64,
     /// CPU time that the worker took in it, nanoseconds.
     pub own_cpu_ns: u64,
 }
@@ -213,6 +218,8 @@ pub struct Ran {
     pub again: Latencies,
     /// Connections that read slowly, and those of them that the target cut.
     pub slow: (u64, u64),
+    /// Who came and went.
+    pub visits: Option<Visits>,
     /// Ciphertext read, bytes.
     pub bytes_in: u64,
     /// From the start to the last thing heard, seconds.

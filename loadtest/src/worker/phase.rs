@@ -36,6 +36,7 @@ pub(super) struct Running {
     /// The end of the running second, and CPU time at its beginning.
     second_ends_ns: u64,
     second_cpu_ns: u64,
+    pub(super) second_visits: u64,
 }
 
 impl Running {
@@ -64,6 +65,7 @@ impl Running {
             heard_ns: 0,
             second_ends_ns: order.start_ns + SECOND_NS,
             second_cpu_ns: 0,
+            second_visits: 0,
         }
     }
 
@@ -86,7 +88,9 @@ impl Running {
         let streams = (0..)
             .zip(&mut self.streams)
             .filter_map(|(number, stream)| Some((number, stream.as_mut()?.meter.take_second()?)));
-        Second { at: over as u32, streams: streams.collect(), live: live as u64, own_cpu_ns }
+        let visits = std::mem::take(&mut self.second_visits);
+        let (streams, live) = (streams.collect(), live as u64);
+        Second { at: over as u32, streams, live, visits, own_cpu_ns }
     }
 }
 
@@ -103,13 +107,23 @@ impl<D: Driver> World<D> {
         let end_ns = running.end_ns;
         self.running = Some(running);
         self.slow_down(&order);
+        self.begin_visits(&order);
         while now_ns() < end_ns {
             let next_ns = self.running.as_ref().map_or(end_ns, |running| running.next_ns());
             self.turn(Some(next_ns.min(end_ns)))?;
         }
         self.read_at_once_again();
-        let drained_ns = end_ns + (order.drain_seconds * 1e9) as u64;
-        while self.running.as_ref().is_some_and(|running| running.is_open())
+        let drain_ns = (order.drain_seconds * 1e9) as u64;
+        let visited_ns = end_ns + drain_ns;
+        while self.running.as_ref().is_some_and(|r| r.fates.visits_are_open())
+            && now_ns() < visited_ns
+        {
+            let next_ns = self.running.as_ref().map_or(end_ns, |running| running.next_ns());
+            self.turn(Some(next_ns.min(visited_ns)))?;
+        }
+        self.end_visits();
+        let drained_ns = now_ns() + drain_ns;
+        while self.running.as_ref().is_some_and(|running| running.is_open() || self.opening > 0)
             && now_ns() < drained_ns
         {
             let next_ns = self.running.as_ref().map_or(end_ns, |running| running.next_ns());

@@ -8,6 +8,7 @@ use super::fill::Filling;
 use super::order::{Config, Connected};
 use super::phase::Running;
 use super::tally::Wrongs;
+use super::visit::{Visit, Way};
 use crate::driver::{Driver, DriverError, Told};
 use crate::engine::pipe::{Pipe, PipeError, Received, Scratch};
 use crate::engine::poll::{Poll, Wait, now_ns};
@@ -72,6 +73,8 @@ pub(super) struct Conn<T> {
     /// Attempts to come back after the scenario broke it; 0: it is here for the first time.
     pub(super) attempts: u8,
     pub(super) reading: Reading,
+    /// It only visits.
+    pub(super) visit: Option<Visit>,
 }
 
 /// See the module.
@@ -209,6 +212,7 @@ impl<D: Driver> World<D> {
             told.drain(..).for_each(|told| self.hear(index, told, now_ns));
             self.told = told;
         }
+        self.end_visit_if_over(index);
     }
 
     fn try_serve(&mut self, index: u32, bytes: usize) -> Result<(), String> {
@@ -217,6 +221,11 @@ impl<D: Driver> World<D> {
         let Some(pipe) = &mut conn.pipe else { return Ok(()) };
         let text = |error: PipeError| error.to_string();
         pipe.flush().map_err(text)?;
+        if let Some(visit) = &mut conn.visit
+            && visit.breaks_before_reading(pipe, conn.talk.is_some())
+        {
+            return Ok(());
+        }
         plain.clear();
         out.clear();
         let received = match bytes {
@@ -227,7 +236,19 @@ impl<D: Driver> World<D> {
         let now_ns = now_ns();
         if conn.talk.is_none() && pipe.handshaken() {
             self.connected.handshake.record_ns(now_ns.saturating_sub(conn.begun_ns));
+            if let Some(visit) = &mut conn.visit
+                && visit.reaches(Way::Handshaken)
+            {
+                return Ok(());
+            }
             conn.talk = Some(driver.log_in(index, now_ns, out));
+            if let Some(visit) = &mut conn.visit {
+                let half = out.len() / 2;
+                out.truncate(if visit.reaches(Way::HalfHello) { half } else { out.len() });
+                if visit.over || visit.reaches(Way::Hello) {
+                    return pipe.send(scratch, out).map_err(text);
+                }
+            }
         }
         if let Some(talk) = &mut conn.talk
             && !plain.is_empty()
@@ -265,6 +286,9 @@ impl<D: Driver> World<D> {
     /// A connection broke without being asked to.
     pub(super) fn lose(&mut self, index: u32, why: &str) {
         let slow = matches!(self.conns[index as usize].reading, Reading::Slowly(_));
+        if self.conns[index as usize].visit.is_some() {
+            return self.visit_broke(index, why);
+        }
         if !self.take_down(index) {
             return;
         }

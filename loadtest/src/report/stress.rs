@@ -1,0 +1,148 @@
+//! What a server was put through beyond traffic, and what stayed behind.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::model::Phase;
+use crate::host::Process;
+
+/// People who came, logged in, resumed and went.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Visits {
+    /// People who only visited.
+    pub visitors: u64,
+    /// Visits planned.
+    pub planned: u64,
+    /// Of those, visits that were live and up to date before they ended.
+    pub whole: u64,
+    /// Of those, visits that were broken off on purpose, by step.
+    pub broken: BTreeMap<String, u64>,
+    /// Visits that the target broke.
+    pub failed: u64,
+}
+
+/// A server that has nothing to do.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Rest {
+    /// Its process. `None`: not known.
+    pub server: Option<Process>,
+    /// How much each of its tables holds, all shards together; empty: not known.
+    pub tables: BTreeMap<String, f64>,
+}
+
+/// What a server at rest held after the first phase with visits, and after the last.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Growth {
+    /// [`MEMORY`], [`MEMORY_BESIDE`], [`DESCRIPTORS`], or a table's name.
+    pub what: String,
+    /// After the first.
+    pub first: f64,
+    /// After the last.
+    pub last: f64,
+}
+
+/// Resident memory, bytes.
+pub const MEMORY: &str = "memory";
+/// The same without [`UNFLUSHED`]: what is judged.
+pub const MEMORY_BESIDE: &str = "memory beside unflushed messages";
+/// The server's gauge of what its store has in memory and not yet in tables on disk: it grows with
+/// messages, up to a bound, whoever comes and goes.
+pub const UNFLUSHED: &str = "damso_store_unflushed_bytes";
+/// Open descriptors.
+pub const DESCRIPTORS: &str = "descriptors";
+
+impl Visits {
+    /// Visits that ended as they were meant to.
+    pub fn done(&self) -> u64 {
+        self.whole + self.broken_off()
+    }
+
+    /// Visits that were broken off on purpose.
+    pub fn broken_off(&self) -> u64 {
+        self.broken.values().sum()
+    }
+
+    /// Adds another worker's.
+    pub fn merge(&mut self, other: &Self) {
+        self.visitors += other.visitors;
+        self.planned += other.planned;
+        self.whole += other.whole;
+        self.failed += other.failed;
+        for (step, count) in &other.broken {
+            *self.broken.entry(step.clone()).or_default() += count;
+        }
+    }
+}
+
+impl Rest {
+    /// No table holds more than it did at `earlier`.
+    pub fn is_within(&self, earlier: &Self) -> bool {
+        self.tables.iter().all(|(name, held)| {
+            name == UNFLUSHED || *held <= earlier.tables.get(name).copied().unwrap_or(0.0)
+        })
+    }
+}
+
+impl Growth {
+    /// From the first of `phases` after which the server was looked at to the last.
+    pub fn over(phases: &[Phase]) -> Vec<Self> {
+        let mut rests = phases.iter().filter_map(|phase| phase.rest.as_ref());
+        let Some(first) = rests.next() else { return Vec::new() };
+        let Some(last) = rests.next_back() else { return Vec::new() };
+        let mut found = Vec::new();
+        if let (Some(before), Some(after)) = (first.server, last.server) {
+            let of = |what: &str, first: f64, last: f64| Self { what: what.into(), first, last };
+            let unflushed = |rest: &Rest| rest.tables.get(UNFLUSHED).copied().unwrap_or(0.0);
+            let (resident, later) = (before.resident_bytes as f64, after.resident_bytes as f64);
+            found.push(of(MEMORY, resident, later));
+            found.push(of(MEMORY_BESIDE, resident - unflushed(first), later - unflushed(last)));
+            found.push(of(DESCRIPTORS, before.descriptors as f64, after.descriptors as f64));
+        }
+        found.extend(last.tables.iter().map(|(name, last)| Self {
+            what: name.clone(),
+            // A table that was not there was empty.
+            first: first.tables.get(name).copied().unwrap_or(0.0),
+            last: *last,
+        }));
+        found
+    }
+
+    /// As a share of what was there first.
+    pub fn share(&self) -> f64 {
+        (self.last - self.first) / self.first.max(1.0)
+    }
+
+    /// It is more than it may be: memory by a share, anything else by one.
+    pub fn is_too_much(&self, memory_share_max: f64) -> bool {
+        match self.what.as_str() {
+            MEMORY | UNFLUSHED => false,
+            MEMORY_BESIDE => self.share() > memory_share_max,
+            _ => self.last > self.first,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn phase(resident_bytes: u64, sessions: f64) -> Phase {
+        let server = Some(Process { cpu_ns: 0, resident_bytes, descriptors: 9 });
+        let tables = [("sessions".to_owned(), sessions), (UNFLUSHED.to_owned(), 10.0 * sessions)];
+        let tables = tables.into();
+        Phase { rest: Some(Rest { server, tables }), ..Phase::default() }
+    }
+
+    #[test]
+    fn growth_is_between_the_first_and_the_last_rest() {
+        let phases = [phase(1_000, 5.0), Phase::default(), phase(9_000, 50.0), phase(1_025, 6.0)];
+        let found = Growth::over(&phases);
+        let too_much: Vec<&str> =
+            found.iter().filter(|one| one.is_too_much(0.02)).map(|one| one.what.as_str()).collect();
+        assert_eq!((found.len(), too_much), (5, vec!["sessions"]));
+        // 950 -> 965 without what is unflushed.
+        assert!(found.iter().any(|one| one.is_too_much(0.01) && one.what == MEMORY_BESIDE));
+        assert!(Growth::over(&phases[..2]).is_empty(), "one rest says nothing");
+    }
+}
