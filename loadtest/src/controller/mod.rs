@@ -18,6 +18,8 @@ mod run; //      a scenario from beginning to end
 mod samples; //  readings of server and machine while a phase runs
 mod saturate; // the highest load that holds
 mod side; //     one target with its workers
+mod sockets; //  what the kernel holds for a server's sockets
+mod stall; //    what a server holds for those who do not read
 mod target; //   what a run goes against
 mod watch; //    the server's CPU time and memory
 

@@ -9,6 +9,7 @@ use super::target::Opponent;
 use super::watch::Watch;
 use crate::engine::poll::unix_ms;
 use crate::report::model::Report;
+use crate::report::stalled::Stalled;
 use crate::report::stress::Growth;
 use crate::report::verdict;
 use crate::scenario::{Phase, Scenario};
@@ -77,6 +78,7 @@ pub(super) fn run_against(
     for side in &mut sides {
         side.judge(scenario.run.read_back, &mut live)?;
         side.report.growth = Growth::over(&side.report.phases);
+        side.report.stalled = Stalled::over(&side.report.phases);
     }
     let reports = sides.iter_mut().map(|side| std::mem::take(&mut side.report)).collect();
     let basis = verdict::Basis {
@@ -103,6 +105,7 @@ pub(super) fn turned<'p>(
         load: 1.0,
         // Each repetition plans something else, each side the same.
         seed: scenario.run.seed.wrapping_add(u64::from(repeat - 1) * 0x9e37_79b9),
+        lead_seconds: scenario.run.lead_seconds,
         seconds: phase.seconds.unwrap_or(scenario.run.seconds),
         drain_seconds: scenario.run.drain_seconds,
     }

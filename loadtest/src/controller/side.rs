@@ -1,5 +1,6 @@
 //! One target with its workers, through all that is done with it.
 
+use std::cell::RefCell;
 use std::time::Duration;
 
 use super::RunError;
@@ -10,6 +11,7 @@ use super::log::SecondLog;
 use super::options::Options;
 use super::preflight::{self, Plan};
 use super::samples::{Samples, usage};
+use super::stall::Stall;
 use super::target::Opponent;
 use super::watch::Watch;
 use crate::engine::poll::now_ns;
@@ -55,6 +57,8 @@ pub(super) struct Turned<'p> {
     /// All rates are multiplied by this, beside the phase's own.
     pub(super) load: f64,
     pub(super) seed: u64,
+    pub(super) lead_seconds: f64,
+    /// Measured, after the lead.
     pub(super) seconds: f64,
     pub(super) drain_seconds: f64,
 }
@@ -168,7 +172,8 @@ impl Side {
         live: &mut Live,
         log: Option<&mut SecondLog>,
     ) -> Result<model::Phase, RunError> {
-        let Turned { phase, repeat, seconds, .. } = *turned;
+        let Turned { phase, repeat, lead_seconds, .. } = *turned;
+        let seconds = lead_seconds + turned.seconds;
         let what = format!("{}: {}", self.report.name, phase.name);
         live.milestone(&format!("{what}, {seconds:.0} s ..."));
         let names: Vec<String> = scenario.traffic.iter().map(|t| t.name.clone()).collect();
@@ -181,11 +186,21 @@ impl Side {
             .map(|worker| Order::Run(self.order(scenario, turned, worker, start_ns)))
             .collect();
         let mut samples = Samples::new(start_ns, seconds, &self.opponent);
+        let stall = scenario.stalls().then(|| Stall::new(start_ns, turned, &self.opponent));
+        let stall = RefCell::new(stall);
         let mut gather = Gather::new(self.crew.len(), log.as_deref_mut());
         let ran = self.crew.all(
             &orders,
-            || samples.take_due(),
+            || {
+                samples.take_due();
+                stall.borrow_mut().iter_mut().for_each(Stall::look_if_due);
+            },
             |worker, report| match report {
+                Report::Stalled(addresses) => {
+                    let mut stall = stall.borrow_mut();
+                    stall.iter_mut().for_each(|stall| stall.peers.extend(&addresses));
+                    Turn::Step
+                }
                 Report::Second(second) => {
                     if gather.take(worker, *second) > 0
                         && let Some(second) = gather.series.last()
@@ -208,6 +223,7 @@ impl Side {
             log.flush()?;
         }
         live.milestone(&format!("{what}: {}", found.headline()));
+        found.held = stall.into_inner().and_then(Stall::found);
         if phase.visits.is_some() {
             live.milestone(&format!("{what}: waiting until the server is at rest ..."));
             found.rest = Some(self.at_rest());
@@ -240,8 +256,10 @@ impl Side {
     }
 
     fn rest(&self) -> Rest {
+        // Before the page, whose connection is one of the descriptors.
+        let server = self.opponent.watch.read();
         let tables = self.opponent.page.as_ref().and_then(Watch::tables).unwrap_or_default();
-        Rest { server: self.opponent.watch.read(), tables }
+        Rest { server, tables }
     }
 
     /// Waits until the server is at rest: what a store still does for the load before is not this
@@ -269,7 +287,8 @@ impl Side {
         worker: usize,
         start_ns: u64,
     ) -> PhaseOrder {
-        let Turned { phase, number, load, seed, seconds, drain_seconds, .. } = *turned;
+        let Turned { phase, number, load, seed, lead_seconds, drain_seconds, .. } = *turned;
+        let seconds = lead_seconds + turned.seconds;
         let streams = scenario.traffic.iter().map(|traffic| {
             let class = scenario.channels.iter().position(|c| c.name == traffic.channels)?;
             let all: u32 = self.shares.iter().map(|share| share[class].count).sum();
@@ -285,6 +304,7 @@ impl Side {
             number,
             streams: streams.collect(),
             seconds,
+            lead_seconds,
             drain_seconds,
             start_ns,
             seed: seed ^ (worker as u64).rotate_left(48) ^ u64::from(number) << 32,
@@ -305,7 +325,8 @@ impl Side {
         (ran, gather): (&[Ran], &Gather<'_>),
         samples: &Samples<'_>,
     ) -> model::Phase {
-        let Turned { phase, repeat, load, seconds, .. } = *turned;
+        let Turned { phase, repeat, load, lead_seconds, .. } = *turned;
+        let seconds = lead_seconds + turned.seconds;
         let mut streams = Vec::new();
         for (at, traffic) in scenario.traffic.iter().enumerate() {
             if phase.without.contains(&traffic.name) {
@@ -350,6 +371,7 @@ impl Side {
             slow_cut: sum(|part| part.slow.1),
             visits,
             rest: None,
+            held: None,
             series: gather.series.clone(),
         }
     }

@@ -11,7 +11,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::stress::{Growth, Rest, Visits};
+use super::stalled::Stalled;
+use super::stress::{Growth, Held, Rest, Visits};
 use crate::figures::{Latencies, Summary};
 use crate::host::Process;
 use crate::scenario::Op;
@@ -181,6 +182,9 @@ pub struct Side {
     /// What stayed behind when people had visited; empty: it was not looked at.
     #[serde(default)]
     pub growth: Vec<Growth>,
+    /// What those who did not read cost.
+    #[serde(default)]
+    pub stalled: Vec<Stalled>,
 }
 
 /// How connecting and making channels went.
@@ -239,6 +243,9 @@ pub struct Phase {
     /// The server afterwards, when it had nothing to do. `None`: it was not looked at.
     #[serde(default)]
     pub rest: Option<Rest>,
+    /// What the server held at the end of it, in a scenario where some do not read.
+    #[serde(default)]
+    pub held: Option<Held>,
     /// How it went, second by second.
     pub series: Vec<Second>,
 }

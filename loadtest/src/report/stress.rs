@@ -52,6 +52,26 @@ pub const UNFLUSHED: &str = "damso_store_unflushed_bytes";
 /// Open descriptors.
 pub const DESCRIPTORS: &str = "descriptors";
 
+/// What a server held at the end of a phase.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Held {
+    /// Connections that did not read.
+    pub stalled: u64,
+    /// Those of them that were still there, and the sockets of those that were full: when measuring
+    /// began, and at the end.
+    pub full: [(u64, u64); 2],
+    /// What the kernel held for them on the server's side at the end, bytes: of all, and the most of
+    /// one.
+    pub kernel_bytes: (u64, u64),
+    /// Why nothing is known of the kernel; empty: it is.
+    pub kernel_unknown: String,
+    /// Growth of the server's resident memory from the beginning of the phase, bytes, without
+    /// [`UNFLUSHED`]. `None`: not known.
+    pub grown_bytes: Option<f64>,
+    /// What the server itself says that its channel logs held at the end, bytes. `None`: not known.
+    pub log_bytes: Option<u64>,
+}
+
 impl Visits {
     /// Visits that ended as they were meant to.
     pub fn done(&self) -> u64 {
@@ -76,8 +96,12 @@ impl Visits {
 }
 
 impl Rest {
-    /// No table holds more than it did at `earlier`.
+    /// No table holds more than it did at `earlier`, and no more descriptors are open.
     pub fn is_within(&self, earlier: &Self) -> bool {
+        let open = |rest: &Self| rest.server.map_or(0, |server| server.descriptors);
+        if open(self) > open(earlier) {
+            return false;
+        }
         self.tables.iter().all(|(name, held)| {
             name == UNFLUSHED || *held <= earlier.tables.get(name).copied().unwrap_or(0.0)
         })

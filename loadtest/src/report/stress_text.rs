@@ -3,9 +3,11 @@
 use std::fmt;
 
 use super::model::Phase;
-use super::stress::{Growth, MEMORY, MEMORY_BESIDE, UNFLUSHED, Visits};
+use super::stalled::Stalled;
+use super::stress::{Growth, Held, MEMORY, MEMORY_BESIDE, UNFLUSHED, Visits};
 
 pub(super) fn write_phase(f: &mut fmt::Formatter<'_>, phase: &Phase) -> fmt::Result {
+    phase.held.iter().try_for_each(|held| write_held(f, held))?;
     phase.visits.iter().try_for_each(|visits| write_visits(f, phase, visits))
 }
 
@@ -49,6 +51,68 @@ pub(super) fn write_growth(f: &mut fmt::Formatter<'_>, growth: &[Growth]) -> fmt
         writeln!(f, "    {:<36}{first:>14}{last:>14}  {grown}", one.what)?;
     }
     Ok(())
+}
+
+fn write_held(f: &mut fmt::Formatter<'_>, held: &Held) -> fmt::Result {
+    let logs = held.log_bytes.map_or("-".into(), |bytes| format!("{} KiB", bytes >> 10));
+    writeln!(
+        f,
+        "    server at the end: {} more than at the beginning, channel logs {logs}",
+        held.grown_bytes.map_or("-".into(), |bytes| mebibytes(bytes)),
+    )?;
+    if held.stalled == 0 {
+        return Ok(());
+    }
+    if !held.kernel_unknown.is_empty() {
+        return writeln!(f, "    kernel memory NOT KNOWN: {}", held.kernel_unknown);
+    }
+    let [(_, full_first), (there, full)] = held.full;
+    writeln!(
+        f,
+        "    {} stalled: {full_first} sockets full when measuring began, {full} of {there} at the end; \
+         the server's ends hold {} of kernel memory, {:.1} KiB each, one {:.1} KiB",
+        held.stalled,
+        mebibytes(held.kernel_bytes.0 as f64),
+        kibibytes(held.kernel_bytes.0 as f64 / there.max(1) as f64),
+        kibibytes(held.kernel_bytes.1 as f64)
+    )
+}
+
+pub(super) fn write_stalled(f: &mut fmt::Formatter<'_>, found: &Stalled) -> fmt::Result {
+    let Stalled { phase, beside, repeats, readers, .. } = found;
+    write!(f, "\n  stalled: {} readers, ", readers.0)?;
+    match (found.user_bytes, found.kernel_bytes) {
+        (Some(user), Some(kernel)) => writeln!(
+            f,
+            "{:.1} KiB each at most (user {:.1} + kernel {:.1})",
+            kibibytes(user + kernel as f64),
+            kibibytes(user),
+            kibibytes(kernel as f64)
+        )?,
+        _ => writeln!(f, "what each takes is NOT KNOWN: {}", found.unknown)?,
+    }
+    if found.full < readers.0 || readers.1 < readers.0 {
+        writeln!(
+            f,
+            "    only {} of their sockets were full when measuring began (run.lead_seconds), and {} \
+             were still connected at the end",
+            found.full, readers.1
+        )?;
+    }
+    for felt in &found.others {
+        let (low, middle, high) = felt.ratio;
+        writeln!(
+            f,
+            "    others' last-receiver p99 of {}, {beside} -> {phase}: x {middle:.2} \
+             ({low:.2}-{high:.2}, {repeats} repetition(s))",
+            felt.stream
+        )?;
+    }
+    Ok(())
+}
+
+fn kibibytes(bytes: f64) -> f64 {
+    bytes / 1024.0
 }
 
 fn mebibytes(bytes: f64) -> String {

@@ -99,6 +99,7 @@ fn write_side(f: &mut fmt::Formatter<'_>, side: &Side, phases: bool) -> fmt::Res
         side.phases.iter().try_for_each(|phase| write_phase(f, phase))?;
     }
     super::stress_text::write_growth(f, &side.growth)?;
+    side.stalled.iter().try_for_each(|stalled| super::stress_text::write_stalled(f, stalled))?;
     write_verdict(f, &side.verdict)
 }
 

@@ -45,6 +45,9 @@ pub struct Run {
     pub seconds: f64,
     /// Traffic before the first phase: checked, but not measured.
     pub warmup_seconds: f64,
+    /// How long each phase has run when measuring begins, beside its seconds: until what befalls
+    /// people in it has taken effect.
+    pub lead_seconds: f64,
     /// How long to wait for what is missing at the end of a phase.
     pub drain_seconds: f64,
     /// How often to run all phases.
@@ -63,6 +66,7 @@ impl Default for Run {
         Self {
             seconds: 30.0,
             warmup_seconds: 3.0,
+            lead_seconds: 0.0,
             drain_seconds: 10.0,
             repeat: 1,
             seed: 42,

@@ -201,8 +201,8 @@ pub fn check(scenario: &Scenario) -> Option<String> {
     if !positive(run.seconds) || run.repeat == 0 {
         return Some("run.seconds and run.repeat must be above 0".into());
     }
-    if !not_negative(run.memory_growth_max) {
-        return Some("run.memory_growth_max must not be below 0".into());
+    if !not_negative(run.memory_growth_max) || !not_negative(run.lead_seconds) {
+        return Some("run.memory_growth_max and run.lead_seconds must not be below 0".into());
     }
     if !not_negative(run.warmup_seconds) || !not_negative(run.drain_seconds) {
         return Some("run.warmup_seconds and run.drain_seconds must not be below 0".into());
@@ -305,6 +305,11 @@ fn check_phase(scenario: &Scenario, phase: &Phase) -> Option<String> {
 }
 
 impl Scenario {
+    /// Somebody stops reading in some phase.
+    pub fn stalls(&self) -> bool {
+        self.phase.iter().any(|phase| phase.slow.is_some_and(|slow| slow.bytes_per_second == 0))
+    }
+
     /// The phases to run; at least one.
     pub fn phases(&self) -> Vec<Phase> {
         if self.phase.is_empty() { vec![Phase::plain("steady")] } else { self.phase.clone() }

@@ -98,7 +98,7 @@ fn a_storm_is_survived_without_a_gap() {
 fn readers_that_stall_are_caught_up_with_in_the_end() {
     // 100 KB to each reader: more than a socket's buffers hold.
     let heavy = ["--channels", "3", "--rate", "100", "--set", "traffic.talk.payload_bytes=6000"];
-    let report = small("slow-readers", &heavy);
+    let report = small("slow-readers", &[&heavy[..], &["--set", "run.lead_seconds=0"]].concat());
     let stalled = &phases(&report)[1];
     assert_eq!(stalled["slow"], 3);
     let counts = &stalled["streams"][0]["counts"];

@@ -25,3 +25,26 @@ fn whoever_comes_and_goes_leaves_nothing_behind() {
         assert!(growth.iter().any(|one| one["what"] == what), "{what}: {growth:?}");
     }
 }
+
+#[test]
+fn what_those_who_stall_cost_is_told_apart_by_user_kernel_and_the_others() {
+    // Two seconds of 1.3 MB/s to each reader before it is looked at: sockets are full by then.
+    let heavy = ["--channels", "3", "--rate", "250", "--payload", "16000"];
+    let lead = ["--set", "run.lead_seconds=2", "--repeat", "2"];
+    let report = small("slow-readers", &[&heavy[..], &lead].concat());
+    let stalled = report["sides"][0]["stalled"].as_array().unwrap();
+    assert_eq!(stalled.len(), 1, "who reads slowly does not stall: {stalled:?}");
+    let one = &stalled[0];
+    assert_eq!((&one["repeats"], &one["full"]), (&2.into(), &3.into()), "{one}");
+    assert_eq!(one["readers"], serde_json::json!([3, 3]), "{one}");
+    // Less than this holds no unsent record, and more is no bound.
+    let kernel = one["kernel_bytes"].as_u64().unwrap();
+    assert!((4_096..1 << 20).contains(&kernel), "{one}");
+    assert!(one["user_bytes"].as_f64().unwrap() >= 0.0, "{one}");
+    assert_eq!(one["others"][0]["stream"], "talk");
+    // What came in the lead is counted, and not measured.
+    let stream = &phases(&report)[0]["streams"][0];
+    let acked = stream["counts"]["acked"].as_u64().unwrap();
+    let measured = super::figure(stream, "ack", "count");
+    assert!(measured > 0 && measured * 3 < acked * 2, "{measured} of {acked}");
+}

@@ -3,8 +3,9 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use super::order::PhaseOrder;
+use super::order::{PhaseOrder, Report};
 use super::visit::Visits;
+use super::work::tell;
 use super::world::{Reading, World};
 use crate::driver::Driver;
 use crate::engine::poll::{SECOND_NS, now_ns};
@@ -216,6 +217,14 @@ impl<D: Driver> World<D> {
         let chosen = some_of(self.layout.people(), slow.share, &mut random);
         for &conn in &chosen {
             self.conns[conn as usize].reading = Reading::Slowly(slow.bytes_per_second);
+        }
+        if slow.bytes_per_second == 0 {
+            let addresses = chosen.iter().filter_map(|conn| {
+                let pipe = self.conns[*conn as usize].pipe.as_ref()?;
+                rustix::net::getsockname(pipe).ok()?.try_into().ok()
+            });
+            // A controller that is gone ends the run by itself.
+            let _ = tell(&Report::Stalled(addresses.collect()));
         }
         let Some(running) = &mut self.running else { return };
         running.ran.slow.0 = chosen.len() as u64;

@@ -73,12 +73,16 @@ impl<D: Driver> World<D> {
             (false, true) => meter.counts.caught_up += 1,
             (false, false) => {
                 meter.counts.delivered += 1;
-                meter.record(Measure::Response, took_ns);
-                meter.record(Measure::Service, now_ns.saturating_sub(sent.sent_ns));
+                meter.record(Measure::Response, sent.intended_ns, took_ns);
+                meter.record(
+                    Measure::Service,
+                    sent.intended_ns,
+                    now_ns.saturating_sub(sent.sent_ns),
+                );
             }
         }
         if last && sent.all_live() {
-            meter.record(Measure::Last, took_ns);
+            meter.record(Measure::Last, sent.intended_ns, took_ns);
         }
         if late {
             self.wrong("reordered", came, Some(tag));
@@ -108,10 +112,14 @@ impl<D: Driver> World<D> {
         if let Some(sent) = stream.tally.ack(tag.number) {
             running.heard_ns = now_ns;
             stream.meter.acked();
-            stream.meter.record(Measure::Ack, now_ns.saturating_sub(sent.intended_ns));
+            stream.meter.record(
+                Measure::Ack,
+                sent.intended_ns,
+                now_ns.saturating_sub(sent.intended_ns),
+            );
             let answered_ns = &mut self.conns[conn as usize].answered_ns;
             let free_ns = std::mem::replace(answered_ns, now_ns).max(sent.sent_ns);
-            stream.meter.record(Measure::Naive, now_ns.saturating_sub(free_ns));
+            stream.meter.record(Measure::Naive, sent.intended_ns, now_ns.saturating_sub(free_ns));
         }
     }
 
@@ -144,7 +152,7 @@ impl<D: Driver> World<D> {
         }
         running.heard_ns = now_ns;
         stream.meter.counts.rows += u64::from(rows);
-        stream.meter.record(Measure::Page, now_ns.saturating_sub(scroll.begun_ns));
+        stream.meter.record(Measure::Page, scroll.begun_ns, now_ns.saturating_sub(scroll.begun_ns));
         scroll.left -= 1;
         let (conn, channel) = (scroll.conn, scroll.channel);
         match next.filter(|_| scroll.left > 0) {

@@ -10,6 +10,8 @@ use super::order::StreamSecond;
 pub(super) struct Meter {
     /// Of the whole phase.
     pub(super) counts: Counts,
+    /// What was meant to begin before, in the lead of the phase, is counted and not measured.
+    pub(super) from_ns: u64,
     /// Of the running second.
     second: StreamSecond,
     /// In the order of [`Measure::ALL`]; made when something is recorded.
@@ -17,7 +19,11 @@ pub(super) struct Meter {
 }
 
 impl Meter {
-    pub(super) fn record(&mut self, measure: Measure, ns: u64) {
+    /// Something that was meant to begin at `intended_ns` took so long.
+    pub(super) fn record(&mut self, measure: Measure, intended_ns: u64, ns: u64) {
+        if intended_ns < self.from_ns {
+            return;
+        }
         self.latencies[measure as usize].get_or_insert_default().record_ns(ns);
     }
 
@@ -67,7 +73,7 @@ mod tests {
         for second in 0..5_u64 {
             for n in 0..1_000 {
                 let ns = (n * n + second) * 997;
-                meter.record(Measure::Last, ns);
+                meter.record(Measure::Last, 0, ns);
                 whole.record_ns(ns);
             }
             let taken = meter.take_second().unwrap();
@@ -75,6 +81,9 @@ mod tests {
             summed.merge(&taken.latencies[0].1);
         }
         assert!(meter.take_second().is_none());
+        meter.from_ns = 8;
+        meter.record(Measure::Last, 7, 1_000);
+        assert!(meter.take_second().is_none(), "it belongs to the lead");
         assert_eq!(summed, whole);
     }
 }

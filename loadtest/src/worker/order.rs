@@ -86,8 +86,10 @@ pub struct PhaseOrder {
     pub number: u16,
     /// Streams of the scenario, in order; `None`: it rests.
     pub streams: Vec<Option<StreamOrder>>,
-    /// How long.
+    /// How long, its lead included.
     pub seconds: f64,
+    /// What is meant to begin in this part of it is not measured.
+    pub lead_seconds: f64,
     /// How long to wait for what is still missing at the end.
     pub drain_seconds: f64,
     /// When it starts, nanoseconds of `CLOCK_MONOTONIC`.
@@ -134,6 +136,8 @@ pub enum Report {
         /// Seconds it took.
         seconds: f64,
     },
+    /// The addresses of those who stop reading in the phase that begins.
+    Stalled(Vec<SocketAddr>),
     /// One second of a phase is over.
     Second(Box<Second>),
     /// The phase is over.

@@ -42,12 +42,14 @@ pub(super) struct Running {
 impl Running {
     fn new(order: &PhaseOrder, layout: &Layout, abilities: Abilities) -> Self {
         let able = |stream: &&StreamOrder| stream.traffic.op == Op::Send || abilities.history;
-        let streams: Vec<Option<Stream>> = order
+        let mut streams: Vec<Option<Stream>> = order
             .streams
             .iter()
             .map(|stream| stream.as_ref().filter(able))
             .map(|stream| stream.map(|s| Stream::new(s, layout, order.seconds)))
             .collect();
+        let from_ns = order.start_ns + (order.lead_seconds * 1e9) as u64;
+        streams.iter_mut().flatten().for_each(|stream| stream.meter.from_ns = from_ns);
         let plans: Vec<_> = (0..)
             .zip(&streams)
             .filter_map(|(number, stream)| Some(stream.as_ref()?.plan(number)))
@@ -199,7 +201,7 @@ impl<D: Driver> World<D> {
             stream.meter.counts.unsent += 1;
             return;
         };
-        stream.meter.record(Measure::Lateness, now_ns - intended_ns);
+        stream.meter.record(Measure::Lateness, intended_ns, now_ns - intended_ns);
         match stream.traffic.op {
             Op::Send => self.send(planned.stream, (conn, channel), intended_ns, now_ns),
             Op::History => self.scroll(planned.stream, (conn, channel), intended_ns),
