@@ -14,12 +14,14 @@ mod live; //     progress
 mod log; //      distributions of each second, as a log
 mod options; //  the command line
 mod preflight; // what a run needs of the machine
+mod rest; //     a server that has nothing to do
 mod run; //      a scenario from beginning to end
 mod samples; //  readings of server and machine while a phase runs
 mod saturate; // the highest load that holds
 mod side; //     one target with its workers
 mod sockets; //  what the kernel holds for a server's sockets
 mod stall; //    what a server holds for those who do not read
+mod stop; //     a server ends, and starts again
 mod target; //   what a run goes against
 mod watch; //    the server's CPU time and memory
 

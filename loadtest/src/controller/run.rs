@@ -53,6 +53,12 @@ pub(super) fn run_against(
     opponents: Vec<Opponent>,
 ) -> Result<Report, RunError> {
     check_objectives(&options.slo, scenario)?;
+    let stops = scenario.phase.iter().any(|phase| phase.stop.is_some());
+    if let Some(other) = opponents.iter().find(|one| stops && one.pid().is_none()) {
+        let name = &other.name;
+        let what = format!("a phase stops the server, and {name} is not one that this run started");
+        return Err(RunError::Usage(what));
+    }
     let run = unix_ms();
     let mut live = Live::new();
     let mut log = options.hlog.as_deref().map(SecondLog::begin).transpose()?;

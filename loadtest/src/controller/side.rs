@@ -1,7 +1,7 @@
 //! One target with its workers, through all that is done with it.
 
 use std::cell::RefCell;
-use std::time::Duration;
+use std::time::Instant;
 
 use super::RunError;
 use super::crew::{Crew, Turn};
@@ -10,14 +10,15 @@ use super::live::Live;
 use super::log::SecondLog;
 use super::options::Options;
 use super::preflight::{self, Plan};
+use super::rest;
 use super::samples::{Samples, usage};
 use super::stall::Stall;
+use super::stop::{self, Stopping};
 use super::target::Opponent;
-use super::watch::Watch;
 use crate::engine::poll::now_ns;
 use crate::figures::Latencies;
 use crate::report::model::{self, Counts, Stream, Verdict};
-use crate::report::stress::{Rest, Visits};
+use crate::report::stress::{Stop, Visits};
 use crate::scenario::layout::Class;
 use crate::scenario::{self, Members, Phase, Scenario};
 use crate::worker::order::{
@@ -26,17 +27,6 @@ use crate::worker::order::{
 
 /// From giving the order to the start of a phase: every worker has planned it by then.
 const LEAD_NS: u64 = 500_000_000;
-/// A server that takes less than this share of a core has nothing left to do.
-const REST_BUSY_MAX: f64 = 0.05;
-/// How often and how many times that is looked at, and how long is waited where it cannot be.
-const SETTLE_LOOK: Duration = Duration::from_millis(500);
-const SETTLE_LOOKS_MAX: u32 = 40;
-const SETTLE_BLIND: Duration = Duration::from_secs(3);
-/// How often, and how many times at most, a server's tables are looked at; and for how many looks
-/// they must stand still, since budgets are dropped every ten seconds only.
-const REST_LOOK: Duration = Duration::from_secs(1);
-const REST_LOOKS_MAX: u32 = 45;
-const STILL_LOOKS: u32 = 11;
 /// The phase number of the warm-up is this one; others follow.
 pub(super) const WARM_UP: u16 = 0;
 
@@ -189,6 +179,10 @@ impl Side {
         let stall = scenario.stalls().then(|| Stall::new(start_ns, turned, &self.opponent));
         let stall = RefCell::new(stall);
         let mut gather = Gather::new(self.crew.len(), log.as_deref_mut());
+        let stopping = phase.stop.zip(self.opponent.pid()).map(|(stop, pid)| {
+            let offset_ns = ((lead_seconds + stop.at_seconds) * 1e9) as u64;
+            Stopping::at(start_ns + offset_ns, pid)
+        });
         let ran = self.crew.all(
             &orders,
             || {
@@ -224,60 +218,45 @@ impl Side {
         }
         live.milestone(&format!("{what}: {}", found.headline()));
         found.held = stall.into_inner().and_then(Stall::found);
+        if let Some(stopping) = stopping {
+            found.stop = Some(self.start_again(stopping, &ran, live)?);
+        }
         if phase.visits.is_some() {
             live.milestone(&format!("{what}: waiting until the server is at rest ..."));
-            found.rest = Some(self.at_rest());
+            let earlier = self.report.phases.iter().find_map(|phase| phase.rest.as_ref());
+            found.rest = Some(rest::at_rest(&self.opponent, earlier));
         }
         Ok(found)
     }
 
-    /// The server when it has nothing to do: tables are read until they stand still, and where
-    /// another phase ended so before, until they hold no more than then. Bounded: what still holds
-    /// more is reported.
-    fn at_rest(&self) -> Rest {
-        self.settle();
-        let earlier = self.report.phases.iter().find_map(|phase| phase.rest.as_ref());
-        let mut rest = self.rest();
-        let mut still = 0;
-        for _ in 0..REST_LOOKS_MAX {
-            let enough = match earlier {
-                Some(earlier) => rest.is_within(earlier),
-                None => still >= STILL_LOOKS,
-            };
-            if enough || rest.tables.is_empty() {
-                break;
-            }
-            std::thread::sleep(REST_LOOK);
-            let now = self.rest();
-            still = if now.tables == rest.tables { still + 1 } else { 0 };
-            rest = now;
-        }
-        rest
-    }
-
-    fn rest(&self) -> Rest {
-        // Before the page, whose connection is one of the descriptors.
-        let server = self.opponent.watch.read();
-        let tables = self.opponent.page.as_ref().and_then(Watch::tables).unwrap_or_default();
-        Rest { server, tables }
+    /// Waits until the server has ended, starts it again, and lets everyone come back.
+    fn start_again(
+        &mut self,
+        stopping: Stopping,
+        ran: &[Ran],
+        live: &mut Live,
+    ) -> Result<Stop, RunError> {
+        let name = self.report.name.clone();
+        live.milestone(&format!("{name}: waiting for its end, and starting it again ..."));
+        let mut stop = stop::heard(ran);
+        stop.exit_seconds = stopping.wait();
+        let started = Instant::now();
+        stop.exit_code = self.opponent.start_again()?;
+        stop.start_seconds = started.elapsed().as_secs_f64();
+        let url = self.opponent.url().to_owned();
+        let back = self.crew.same(&Order::Move { url }, |report| match report {
+            Report::Moved { seconds } => Turn::End(seconds),
+            _ => Turn::Other,
+        });
+        let back = back.map_err(|cause| self.failed(cause))?;
+        stop.back_seconds = back.into_iter().fold(0.0, f64::max);
+        Ok(stop)
     }
 
     /// Waits until the server is at rest: what a store still does for the load before is not this
-    /// one's. Bounded; without a process to look at, a short while.
+    /// one's.
     pub(super) fn settle(&self) {
-        let Some(mut before) = self.opponent.watch.read() else {
-            std::thread::sleep(SETTLE_BLIND);
-            return;
-        };
-        for _ in 0..SETTLE_LOOKS_MAX {
-            std::thread::sleep(SETTLE_LOOK);
-            let Some(now) = self.opponent.watch.read() else { return };
-            let busy = Duration::from_nanos(now.cpu_ns.saturating_sub(before.cpu_ns));
-            if busy.as_secs_f64() < SETTLE_LOOK.as_secs_f64() * REST_BUSY_MAX {
-                return;
-            }
-            before = now;
-        }
+        rest::settle(&self.opponent.watch);
     }
 
     fn order(
@@ -315,6 +294,7 @@ impl Side {
                 per_second: visits.per_second / self.crew.len() as f64,
                 ..visits
             }),
+            stop: phase.stop,
         }
     }
 
@@ -326,7 +306,9 @@ impl Side {
         samples: &Samples<'_>,
     ) -> model::Phase {
         let Turned { phase, repeat, load, lead_seconds, .. } = *turned;
-        let seconds = lead_seconds + turned.seconds;
+        // One that stops the server is over when nobody is connected any more.
+        let took = ran.iter().map(|part| part.seconds).fold(0.0, f64::max);
+        let seconds = took.min(lead_seconds + turned.seconds);
         let mut streams = Vec::new();
         for (at, traffic) in scenario.traffic.iter().enumerate() {
             if phase.without.contains(&traffic.name) {
@@ -359,7 +341,7 @@ impl Side {
         model::Phase {
             name: phase.name.clone(),
             repeat,
-            seconds: ran.iter().map(|part| part.seconds).fold(0.0, f64::max),
+            seconds: took,
             usage: usage(&streams, ran, samples),
             streams,
             lost: sum(|part| part.lost),
@@ -372,6 +354,7 @@ impl Side {
             visits,
             rest: None,
             held: None,
+            stop: None,
             series: gather.series.clone(),
         }
     }

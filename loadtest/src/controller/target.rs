@@ -36,16 +36,18 @@ pub(super) struct Opponent {
     pub(super) page: Option<Watch>,
     /// Connections that its listen queue holds without dropping one.
     pub(super) backlog: usize,
-    _server: Server,
+    server: Server,
 }
 
 /// What is behind a target.
-#[allow(dead_code, reason = "held so that it ends when the run does")]
+#[allow(dead_code, reason = "some are held so that they end when the run does")]
 enum Server {
     /// Somebody else's.
     Elsewhere,
     /// This program, in a process of its own.
     Own(Started),
+    /// The product, in a process of its own, that can be started again on its data.
+    Damso { started: Started, arguments: Vec<OsString>, data: PathBuf },
     /// A broker.
     Mosquitto(Mosquitto),
 }
@@ -101,7 +103,7 @@ impl Opponent {
             watch,
             page: None,
             backlog: BACKLOG,
-            _server: Server::Elsewhere,
+            server: Server::Elsewhere,
         })
     }
 
@@ -118,12 +120,44 @@ impl Opponent {
             }
         };
         arguments.push(data.clone().into_os_string());
+        Self::started(arguments, data)
+    }
+
+    /// The product, on a directory that is there or not.
+    fn started(arguments: Vec<OsString>, data: PathBuf) -> Result<Self, TargetlessError> {
         let (started, said) = start("damso", &arguments)?;
         let (url, page) = said.split_once(' ').unwrap_or((&said, ""));
         let watch = Watch::Process(started.child.id());
         let there = Self::there(url, data.join("token-key.pem"), watch)?;
         let page = Watch::page(page).ok();
-        Ok(Self { _server: Server::Own(started), page, ..there })
+        Ok(Self { server: Server::Damso { started, arguments, data }, page, ..there })
+    }
+
+    /// The process of a server that can be started again.
+    pub(super) fn pid(&self) -> Option<u32> {
+        match &self.server {
+            Server::Damso { started, .. } => Some(started.child.id()),
+            Server::Elsewhere | Server::Own(_) | Server::Mosquitto(_) => None,
+        }
+    }
+
+    /// The address of a server of damso's protocol.
+    pub(super) fn url(&self) -> &str {
+        match &self.aim {
+            Aim::Damso { url, .. } => url,
+            Aim::Mqtt { .. } => "",
+        }
+    }
+
+    /// Takes the exit code of a server that was asked to end, which is killed if it still runs, and
+    /// starts it again on its data.
+    pub(super) fn start_again(&mut self) -> Result<Option<i32>, TargetlessError> {
+        let Server::Damso { started, arguments, data } = &mut self.server else { return Ok(None) };
+        // One that has ended cannot be killed any more, and nothing else has its number yet.
+        let _ = started.child.kill();
+        let code = started.child.wait()?.code();
+        *self = Self::started(arguments.clone(), data.clone())?;
+        Ok(code)
     }
 
     /// The bare loop.
@@ -142,7 +176,7 @@ impl Opponent {
         let (name, guarantees) = ("bare".into(), BARE.into());
         let aim = Aim::Damso { url, token_key: None };
         let (backlog, server) = (BACKLOG, Server::Own(started));
-        Ok(Self { name, guarantees, aim, address, watch, page: None, backlog, _server: server })
+        Ok(Self { name, guarantees, aim, address, watch, page: None, backlog, server })
     }
 
     /// mosquitto, with messages of quality of service `qos`.
@@ -160,7 +194,7 @@ impl Opponent {
             watch: Watch::Process(server.pid()),
             page: None,
             backlog: MOSQUITTO_BACKLOG,
-            _server: Server::Mosquitto(server),
+            server: Server::Mosquitto(server),
         })
     }
 

@@ -97,6 +97,15 @@ pub enum Told {
         /// Where the next part begins. `None`: it was the last.
         next: Option<u64>,
     },
+    /// The target ends the connection.
+    Closing {
+        /// Its code.
+        code: u32,
+        /// When to come back, at the earliest.
+        after_ms: u32,
+        /// It names another address.
+        elsewhere: bool,
+    },
     /// The target refuses what the run needs.
     Unusable(String),
 }
@@ -124,6 +133,8 @@ pub trait Driver {
     fn abilities(&self) -> Abilities;
     /// Where to connect, and how.
     fn target(&self) -> &Target;
+    /// The target is elsewhere from now on, with everything that it had.
+    fn move_to(&mut self, target: Target);
 
     /// The transport stands: who this is, and what it has. The connection was there before if it
     /// was [`gone`](Self::gone).

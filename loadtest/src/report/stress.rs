@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::model::Phase;
+use crate::figures::Summary;
 use crate::host::Process;
 
 /// People who came, logged in, resumed and went.
@@ -51,6 +52,40 @@ pub const MEMORY_BESIDE: &str = "memory beside unflushed messages";
 pub const UNFLUSHED: &str = "damso_store_unflushed_bytes";
 /// Open descriptors.
 pub const DESCRIPTORS: &str = "descriptors";
+
+/// A server that was asked to end, and started again on the same data. What was acknowledged and is
+/// missing then is a broken law of the verdict.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Stop {
+    /// From asking to the end of the process, seconds. `None`: it had to be killed.
+    pub exit_seconds: Option<f64>,
+    /// Its exit code. `None`: a signal ended it.
+    pub exit_code: Option<i32>,
+    /// Connections that were live then.
+    pub connections: u64,
+    /// Those of them that ended before the phase did.
+    pub ended: u64,
+    /// Last frames, by code.
+    pub closings: BTreeMap<u32, u64>,
+    /// Those that said that the server restarts, and when to come back.
+    pub going_away: u64,
+    /// Connections that ended without a last frame.
+    pub unannounced: u64,
+    /// Last frames that named another address.
+    pub elsewhere: u64,
+    /// When last frames came after the server was asked, microseconds.
+    pub told: Summary,
+    /// The times that they said, microseconds.
+    pub after: Summary,
+    /// The least of these.
+    pub after_us_min: u64,
+    /// Sends that were not answered before their connection ended.
+    pub unanswered: u64,
+    /// From starting the server again until it took connections, seconds.
+    pub start_seconds: f64,
+    /// From then until everyone was back, at the pace of the ramp, seconds.
+    pub back_seconds: f64,
+}
 
 /// What a server held at the end of a phase.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -2,13 +2,66 @@
 
 use std::fmt;
 
-use super::model::Phase;
+use super::model::{Phase, Side};
 use super::stalled::Stalled;
-use super::stress::{Growth, Held, MEMORY, MEMORY_BESIDE, UNFLUSHED, Visits};
+use super::stress::{Growth, Held, MEMORY, MEMORY_BESIDE, Stop, UNFLUSHED, Visits};
+use super::text::time;
 
 pub(super) fn write_phase(f: &mut fmt::Formatter<'_>, phase: &Phase) -> fmt::Result {
     phase.held.iter().try_for_each(|held| write_held(f, held))?;
-    phase.visits.iter().try_for_each(|visits| write_visits(f, phase, visits))
+    phase.visits.iter().try_for_each(|visits| write_visits(f, phase, visits))?;
+    phase.stop.iter().try_for_each(|stop| write_stop(f, stop))
+}
+
+fn write_stop(f: &mut fmt::Formatter<'_>, stop: &Stop) -> fmt::Result {
+    let end = match (stop.exit_seconds, stop.exit_code) {
+        (None, _) => "did NOT END and was killed".into(),
+        (Some(seconds), Some(code)) => format!("ended after {seconds:.2} s with exit code {code}"),
+        (Some(seconds), None) => format!("was ended after {seconds:.2} s by a signal"),
+    };
+    writeln!(
+        f,
+        "    the server {end}; {} of {} connections ended, {} told that it restarts and when to come \
+         back, {} without a word; {} were named another address",
+        stop.ended, stop.connections, stop.going_away, stop.unannounced, stop.elsewhere
+    )?;
+    if stop.going_away < stop.closings.values().sum() {
+        writeln!(f, "      last frames by code: {:?}", stop.closings)?;
+    }
+    writeln!(
+        f,
+        "      told p50 {} p99 {} max {} after it was asked; to come back after {} to {}, p50 {}, \
+         p99 {}",
+        time(stop.told.p50),
+        time(stop.told.p99),
+        time(stop.told.max),
+        time(stop.after_us_min),
+        time(stop.after.max),
+        time(stop.after.p50),
+        time(stop.after.p99)
+    )?;
+    writeln!(
+        f,
+        "      {} sends unanswered when it ended; started again in {:.2} s, everyone back {:.2} s \
+         later",
+        stop.unanswered, stop.start_seconds, stop.back_seconds
+    )
+}
+
+/// What a server that started again on its data has lost.
+pub(super) fn write_absent(f: &mut fmt::Formatter<'_>, side: &Side) -> fmt::Result {
+    if side.phases.iter().all(|phase| phase.stop.is_none()) {
+        return Ok(());
+    }
+    let of = |law: &str| side.verdict.laws.get(law).copied().unwrap_or(0);
+    writeln!(
+        f,
+        "\n  after the restart: {} messages acknowledged and {} seen that history lacks, {} rows read \
+         back",
+        of("Lost"),
+        of("Vanished"),
+        side.verdict.rows_read
+    )
 }
 
 fn write_visits(f: &mut fmt::Formatter<'_>, phase: &Phase, visits: &Visits) -> fmt::Result {
@@ -58,7 +111,7 @@ fn write_held(f: &mut fmt::Formatter<'_>, held: &Held) -> fmt::Result {
     writeln!(
         f,
         "    server at the end: {} more than at the beginning, channel logs {logs}",
-        held.grown_bytes.map_or("-".into(), |bytes| mebibytes(bytes)),
+        held.grown_bytes.map_or("-".into(), mebibytes),
     )?;
     if held.stalled == 0 {
         return Ok(());

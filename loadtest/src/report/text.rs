@@ -100,6 +100,7 @@ fn write_side(f: &mut fmt::Formatter<'_>, side: &Side, phases: bool) -> fmt::Res
     }
     super::stress_text::write_growth(f, &side.growth)?;
     side.stalled.iter().try_for_each(|stalled| super::stress_text::write_stalled(f, stalled))?;
+    super::stress_text::write_absent(f, side)?;
     write_verdict(f, &side.verdict)
 }
 

@@ -89,6 +89,16 @@ impl Phase {
         if self.lost > 0 {
             wrongs.push(format!("{} connections lost: {}", self.lost, self.closings.join("; ")));
         }
+        if let Some(stop) = &self.stop {
+            if stop.exit_seconds.is_none() || stop.exit_code != Some(0) {
+                wrongs.push(format!("the server did not end well: exit code {:?}", stop.exit_code));
+            }
+            let silent = stop.connections.saturating_sub(stop.ended) + stop.unannounced;
+            if silent > 0 {
+                wrongs.push(format!("{silent} connections were not told that the server ends"));
+            }
+            return wrongs;
+        }
         for Stream { name, counts, op, .. } in &self.streams {
             // Where connections break by scenario, whole channels may be away.
             if counts.unsent > 0 && self.resets + self.slow == 0 && self.visits.is_none() {

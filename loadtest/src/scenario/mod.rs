@@ -7,6 +7,6 @@ mod read; //      from TOML and overrides to one that makes sense
 mod tests;
 
 pub use model::{
-    Channels, Kind, Members, Op, People, Phase, Run, Scenario, Slow, Storm, Traffic, Visits,
+    Channels, Kind, Members, Op, People, Phase, Run, Scenario, Slow, Stop, Storm, Traffic, Visits,
 };
 pub use read::{SHIPPED, ScenarioError, check, read};

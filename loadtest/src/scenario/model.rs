@@ -227,6 +227,9 @@ pub struct Phase {
     /// Some people come, log in, resume and go, again and again.
     #[serde(default)]
     pub visits: Option<Visits>,
+    /// The server is asked to end, and starts again on its data afterwards.
+    #[serde(default)]
+    pub stop: Option<Stop>,
 }
 
 fn one() -> f64 {
@@ -245,6 +248,7 @@ impl Phase {
             churn_per_minute: 0.0,
             slow: None,
             visits: None,
+            stop: None,
         }
     }
 }
@@ -275,6 +279,15 @@ pub struct Slow {
     /// Ciphertext that each reads, bytes a second. 0: they stop altogether.
     #[serde(default)]
     pub bytes_per_second: u32,
+}
+
+/// The server is asked to end, as an operator does it: by SIGTERM. The phase is over when nobody is
+/// connected any more, or when its time is.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stop {
+    /// Seconds after the start of the phase.
+    pub at_seconds: f64,
 }
 
 /// People who come and go: each visit is a connection, a login, a resume and an end.

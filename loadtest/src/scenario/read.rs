@@ -6,7 +6,7 @@ use super::model::{Kind, Members, Op, Phase, Scenario};
 use crate::engine::payload::HEADER_BYTES;
 
 /// The scenarios that come with the tool: (name, TOML).
-pub const SHIPPED: [(&str, &str); 12] = [
+pub const SHIPPED: [(&str, &str); 13] = [
     ("idle", include_str!("../../scenarios/idle.toml")),
     ("broadcast", include_str!("../../scenarios/broadcast.toml")),
     ("groups", include_str!("../../scenarios/groups.toml")),
@@ -15,6 +15,7 @@ pub const SHIPPED: [(&str, &str); 12] = [
     ("many-channels", include_str!("../../scenarios/many-channels.toml")),
     ("reconnect-storm", include_str!("../../scenarios/reconnect-storm.toml")),
     ("come-and-go", include_str!("../../scenarios/come-and-go.toml")),
+    ("drain", include_str!("../../scenarios/drain.toml")),
     ("shapes", include_str!("../../scenarios/shapes.toml")),
     ("slow-readers", include_str!("../../scenarios/slow-readers.toml")),
     ("history-scroll", include_str!("../../scenarios/history-scroll.toml")),
@@ -293,6 +294,10 @@ fn check_phase(scenario: &Scenario, phase: &Phase) -> Option<String> {
     }
     if phase.slow.is_some_and(|slow| !share(slow.share)) {
         return Some(format!("phase `{name}`: slow.share must be 0 to 1"));
+    }
+    let seconds = phase.seconds.unwrap_or(scenario.run.seconds);
+    if phase.stop.is_some_and(|stop| !(0.0..seconds).contains(&stop.at_seconds)) {
+        return Some(format!("phase `{name}`: stop.at_seconds must be 0 to its {seconds} seconds"));
     }
     let visits = phase.visits?;
     let possible = share(visits.share)

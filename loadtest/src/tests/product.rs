@@ -9,12 +9,16 @@ use super::{PATIENT, figure, json, loadtest, text};
 
 /// A scenario in small; the report.
 pub(super) fn small(scenario: &str, more: &[&str]) -> serde_json::Value {
+    checked(&[&["run", scenario, "--connections", "30", "--seconds", "2"], more].concat())
+}
+
+/// A run that ends well; the report.
+pub(super) fn checked(run: &[&str]) -> serde_json::Value {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("report.json");
-    let run = ["run", scenario, "--connections", "30", "--seconds", "2", "--warmup", "0"];
-    let json_to = ["--json", path.to_str().expect("our names are UTF-8")];
-    let output = loadtest(&[&run[..], &PATIENT, &json_to, more].concat());
-    assert_eq!(output.status.code(), Some(0), "{scenario}: {}", text(&output));
+    let json_to = ["--warmup", "0", "--json", path.to_str().expect("our names are UTF-8")];
+    let output = loadtest(&[run, &PATIENT, &json_to].concat());
+    assert_eq!(output.status.code(), Some(0), "{run:?}: {}", text(&output));
     let report = json(&path);
     assert_eq!(report["sides"][0]["verdict"]["passed"], true);
     assert_eq!(report["outcome"], "ok");

@@ -1,6 +1,7 @@
 //! What the tool shows of a server under stress, in small, against the real server over TLS.
 
-use super::product::{phases, small};
+use super::product::{checked, phases, small};
+use super::{loadtest, text};
 
 #[test]
 fn whoever_comes_and_goes_leaves_nothing_behind() {
@@ -47,4 +48,29 @@ fn what_those_who_stall_cost_is_told_apart_by_user_kernel_and_the_others() {
     let acked = stream["counts"]["acked"].as_u64().unwrap();
     let measured = super::figure(stream, "ack", "count");
     assert!(measured > 0 && measured * 3 < acked * 2, "{measured} of {acked}");
+}
+
+#[test]
+fn a_server_that_stops_tells_everyone_and_has_everything_when_it_is_back() {
+    let run = ["run", "drain", "--connections", "30", "--channels", "3", "--rate", "60"];
+    let brief = ["--set", "phase.0.stop.at_seconds=1", "--set", "phase.1.seconds=1"];
+    let report = checked(&[&run[..], &brief].concat());
+    let [stopped, after] = &phases(&report)[..] else { panic!("two phases") };
+    let stop = &stopped["stop"];
+    assert_eq!(stop["exit_code"], 0, "{stop}");
+    for figure in ["connections", "ended", "going_away"] {
+        assert_eq!(stop[figure], 30, "{figure}: {stop}");
+    }
+    assert_eq!((&stop["unannounced"], &stop["told"]["count"]), (&0.into(), &30.into()), "{stop}");
+    assert!(stop["after"]["max"].as_u64() > stop["after_us_min"].as_u64(), "they spread: {stop}");
+    let counts = &after["streams"][0]["counts"];
+    assert!(counts["delivered"].as_u64() > Some(0), "{counts}");
+    assert!(after["stop"].is_null());
+}
+
+#[test]
+fn a_server_of_somebody_else_is_not_stopped() {
+    let output = loadtest(&["run", "drain", "--bare"]);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    assert!(text(&output).contains("not one that this run started"), "{}", text(&output));
 }

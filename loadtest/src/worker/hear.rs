@@ -32,6 +32,9 @@ impl<D: Driver> World<D> {
             Told::Page { tag, rows, next } => self.page(tag, rows, next, now_ns),
             Told::Settled => self.settled += 1,
             Told::ReadBack { channel, rows, next } => self.read_back.push((channel, rows, next)),
+            Told::Closing { code, after_ms, elsewhere } => {
+                self.told_to_go(code, after_ms, elsewhere, now_ns);
+            }
             Told::Unusable(why) => {
                 self.unusable.get_or_insert(why);
             }

@@ -20,6 +20,7 @@ pub mod order; // what controller and worker say to each other
 mod phase; //    a stretch of traffic
 mod read_back; // history, for the checker
 mod set_up; //   channels
+mod stop; //     the target ends, and starts again
 mod stream; //   one kind of traffic in one phase
 pub mod tally; // who got what
 mod visit; //    coming, logging in, resuming and going, again and again

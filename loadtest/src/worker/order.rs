@@ -1,5 +1,6 @@
 //! What the controller and its workers say to each other: one JSON object a line.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
@@ -68,6 +69,12 @@ pub enum Order {
     SetUp,
     /// Run a phase. [`Report::Second`] every second, then [`Report::Ran`].
     Run(PhaseOrder),
+    /// The target is gone and another one is in its place, which has everything that it had: everyone
+    /// comes back there. Answered by [`Report::Moved`].
+    Move {
+        /// Its address, as [`Aim::Damso`] has it.
+        url: String,
+    },
     /// Send so many messages as fast as they are answered. [`Report::Filled`] now and then, the
     /// last when all are there.
     Fill(FillOrder),
@@ -104,6 +111,8 @@ pub struct PhaseOrder {
     pub slow: Option<scenario::Slow>,
     /// Who comes and goes; the rate is this worker's share.
     pub visits: Option<scenario::Visits>,
+    /// The target ends.
+    pub stop: Option<scenario::Stop>,
 }
 
 /// One stream, as this worker is to run it.
@@ -142,6 +151,11 @@ pub enum Report {
     Second(Box<Second>),
     /// The phase is over.
     Ran(Box<Ran>),
+    /// Everyone is back.
+    Moved {
+        /// Seconds it took.
+        seconds: f64,
+    },
     /// So many messages are stored; `done`: all of them.
     Filled {
         /// Acknowledged.
@@ -224,10 +238,29 @@ pub struct Ran {
     pub slow: (u64, u64),
     /// Who came and went.
     pub visits: Option<Visits>,
+    /// Who lost their connection because the target ended.
+    pub stopped: Option<Stopped>,
     /// Ciphertext read, bytes.
     pub bytes_in: u64,
     /// From the start to the last thing heard, seconds.
     pub seconds: f64,
     /// CPU time of the worker, nanoseconds.
     pub own_cpu_ns: u64,
+}
+
+/// What clients heard of a target that ended.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Stopped {
+    /// Connections that were live when it was asked to.
+    pub connections: u64,
+    /// Of those, connections that ended.
+    pub ended: u64,
+    /// Last frames, by code.
+    pub closings: BTreeMap<u32, u64>,
+    /// Last frames that named another address.
+    pub elsewhere: u64,
+    /// When they came, counted from the moment at which the target was to be asked.
+    pub told: Latencies,
+    /// After which time they said to come back.
+    pub after: Latencies,
 }

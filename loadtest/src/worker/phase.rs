@@ -25,7 +25,8 @@ fn own_cpu_ns() -> u64 {
 pub(super) struct Running {
     pub(super) number: u16,
     pub(super) start_ns: u64,
-    pub(super) end_ns: u64,
+    /// When the target is asked to end.
+    pub(super) stop_ns: u64,
     pub(super) streams: Vec<Option<Stream>>,
     plan: Vec<Planned>,
     planned_at: usize,
@@ -58,7 +59,9 @@ impl Running {
         Self {
             number: order.number,
             start_ns: order.start_ns,
-            end_ns: order.start_ns + (order.seconds * 1e9) as u64,
+            stop_ns: order.stop.map_or(u64::MAX, |stop| {
+                order.start_ns + ((order.lead_seconds + stop.at_seconds) * 1e9) as u64
+            }),
             streams,
             plan,
             planned_at: 0,
@@ -106,14 +109,15 @@ impl<D: Driver> World<D> {
         let bytes = self.bytes_in();
         let cpu_ns = own_cpu_ns();
         running.second_cpu_ns = cpu_ns;
-        let end_ns = running.end_ns;
+        let end_ns = order.start_ns + (order.seconds * 1e9) as u64;
         self.running = Some(running);
         self.slow_down(&order);
         self.begin_visits(&order);
-        while now_ns() < end_ns {
+        while now_ns() < end_ns && !self.all_stopped() {
             let next_ns = self.running.as_ref().map_or(end_ns, |running| running.next_ns());
             self.turn(Some(next_ns.min(end_ns)))?;
         }
+        let end_ns = end_ns.min(now_ns());
         self.read_at_once_again();
         let drain_ns = (order.drain_seconds * 1e9) as u64;
         let visited_ns = end_ns + drain_ns;
@@ -127,6 +131,7 @@ impl<D: Driver> World<D> {
         let drained_ns = now_ns() + drain_ns;
         while self.running.as_ref().is_some_and(|running| running.is_open() || self.opening > 0)
             && now_ns() < drained_ns
+            && !self.all_stopped()
         {
             let next_ns = self.running.as_ref().map_or(end_ns, |running| running.next_ns());
             self.turn(Some(next_ns.min(drained_ns)))?;

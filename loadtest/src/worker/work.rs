@@ -109,6 +109,7 @@ fn carry_out<D: Driver>(world: &mut World<D>, order: Order) -> Result<Report, Wo
         Order::Connect => world.connect(),
         Order::SetUp => world.set_up(),
         Order::Run(phase) => world.run_phase(phase),
+        Order::Move { url } => world.move_to(Target::parse(&url)?),
         Order::Fill(fill) => world.fill(fill),
         Order::Judge { history } => world.judge(history),
     }

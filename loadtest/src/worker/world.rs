@@ -292,6 +292,9 @@ impl<D: Driver> World<D> {
         if !self.take_down(index) {
             return;
         }
+        if self.it_stopped() {
+            return;
+        }
         if slow {
             self.slow_was_cut(index);
         } else if !self.try_again(index) {

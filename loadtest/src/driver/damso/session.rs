@@ -49,6 +49,10 @@ impl Driver for Damso {
         &self.target
     }
 
+    fn move_to(&mut self, target: Target) {
+        self.target = target;
+    }
+
     fn log_in(&mut self, conn: u32, now_ns: u64, out: &mut Vec<u8>) -> Talk {
         let uid = self.uid(conn);
         let token = match &self.issuer {
@@ -101,6 +105,11 @@ impl Driver for Damso {
                 Some(Heard::Event(event)) => self.event(conn, session, &event, live, told),
                 Some(Heard::Ping(id)) => talk.conn.pong(id, unix_ms(), moment(now_ns), out),
                 Some(Heard::Closing(closing)) => {
+                    told.push(Told::Closing {
+                        code: closing.code,
+                        after_ms: closing.retry_after_ms,
+                        elsewhere: !closing.address.is_empty(),
+                    });
                     let text = format!("closed with code {}: {}", closing.code, closing.text);
                     return Err(Broken(text));
                 }

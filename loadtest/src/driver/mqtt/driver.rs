@@ -226,6 +226,10 @@ impl Driver for Mqtt {
         &self.target
     }
 
+    fn move_to(&mut self, target: Target) {
+        self.target = target;
+    }
+
     fn log_in(&mut self, conn: u32, now_ns: u64, out: &mut Vec<u8>) -> Talk {
         let mut talk = Talk::new(now_ns);
         // A broker need not take more than 23 bytes; all that we know do [MQTT-3.1.3-5].
