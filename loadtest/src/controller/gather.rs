@@ -98,7 +98,7 @@ impl<'l> Gather<'l> {
 
     /// The distributions of one stream.
     pub(super) fn measured(&self, stream: u16) -> Vec<Measured> {
-        let own = self.totals.range((stream, Measure::Ack)..=(stream, Measure::Page));
+        let own = self.totals.range((stream, Measure::Ack)..(stream + 1, Measure::Ack));
         own.map(|((_, measure), latencies)| Measured {
             measure: *measure,
             summary: latencies.summary(),

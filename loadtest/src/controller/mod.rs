@@ -23,6 +23,7 @@ mod sockets; //  what the kernel holds for a server's sockets
 mod stall; //    what a server holds for those who do not read
 mod stop; //     a server ends, and starts again
 mod target; //   what a run goes against
+mod throttle; //  a server that may run for a share of the time
 mod watch; //    the server's CPU time and memory
 
 pub use compare::{CompareOptions, Peer, compare};

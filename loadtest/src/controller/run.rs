@@ -9,6 +9,7 @@ use super::target::Opponent;
 use super::watch::Watch;
 use crate::engine::poll::unix_ms;
 use crate::report::model::Report;
+use crate::report::overload::Overload;
 use crate::report::stalled::Stalled;
 use crate::report::stress::Growth;
 use crate::report::verdict;
@@ -54,9 +55,11 @@ pub(super) fn run_against(
 ) -> Result<Report, RunError> {
     check_objectives(&options.slo, scenario)?;
     let stops = scenario.phase.iter().any(|phase| phase.stop.is_some());
-    if let Some(other) = opponents.iter().find(|one| stops && one.pid().is_none()) {
+    let in_hand = stops || scenario.run.server_share < 1.0;
+    if let Some(other) = opponents.iter().find(|one| in_hand && one.pid().is_none()) {
         let name = &other.name;
-        let what = format!("a phase stops the server, and {name} is not one that this run started");
+        let what =
+            format!("the scenario stops the server, and {name} is not one that this run started");
         return Err(RunError::Usage(what));
     }
     let run = unix_ms();
@@ -68,6 +71,7 @@ pub(super) fn run_against(
         .collect::<Result<Vec<Side>, RunError>>()?;
     for side in &mut sides {
         side.connect(&mut live)?;
+        side.throttle(scenario.run.server_share);
     }
     warm_up(scenario, &mut sides, &mut live)?;
     let mut number = WARM_UP + 1;
@@ -84,6 +88,7 @@ pub(super) fn run_against(
     for side in &mut sides {
         side.judge(scenario.run.read_back, &mut live)?;
         side.report.growth = Growth::over(&side.report.phases);
+        side.report.overloads = Overload::over(scenario, &side.report.phases);
         side.report.stalled = Stalled::over(&side.report.phases);
     }
     let reports = sides.iter_mut().map(|side| std::mem::take(&mut side.report)).collect();

@@ -107,6 +107,7 @@ impl<'o> Search<'o> {
         let mut live = Live::new();
         let mut side = Side::start(&run, &scenario, (id, 0), opponent(&run)?, &mut live)?;
         side.connect(&mut live)?;
+        side.throttle(scenario.run.server_share);
         warm_up(&scenario, std::slice::from_mut(&mut side), &mut live)?;
         // The last phase is the one in which everything runs.
         let phases = scenario.phases();

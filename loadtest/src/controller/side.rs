@@ -15,6 +15,7 @@ use super::samples::{Samples, usage};
 use super::stall::Stall;
 use super::stop::{self, Stopping};
 use super::target::Opponent;
+use super::throttle::Throttle;
 use crate::engine::poll::now_ns;
 use crate::figures::Latencies;
 use crate::report::model::{self, Counts, Stream, Verdict};
@@ -36,6 +37,8 @@ pub(super) struct Side {
     crew: Crew,
     /// Channels of each class that each worker has.
     shares: Vec<Vec<Class>>,
+    /// Holds the server back while it is there.
+    throttle: Option<Throttle>,
     pub(super) report: model::Side,
 }
 
@@ -107,7 +110,7 @@ impl Side {
         report.ramp.connections = configs.iter().map(|config| config.people).sum();
         report.ramp.server[0] = opponent.watch.read();
         let shares = configs.into_iter().map(|config| config.classes).collect();
-        Ok(Self { opponent, crew, shares, report })
+        Ok(Self { opponent, crew, shares, throttle: None, report })
     }
 
     fn failed(&self, cause: super::crew::CrewError) -> RunError {
@@ -152,6 +155,12 @@ impl Side {
         self.report.ramp.set_up_seconds = seconds.into_iter().fold(0.0, f64::max);
         self.report.ramp.server[2] = self.opponent.watch.read();
         Ok(())
+    }
+
+    /// Lets the server run for this share of the time only, until it is judged.
+    pub(super) fn throttle(&mut self, share: f64) {
+        let pid = self.opponent.pid().filter(|_| share < 1.0);
+        self.throttle = pid.and_then(|pid| Throttle::start(pid, share));
     }
 
     /// Runs one phase and returns what came of it.
@@ -386,6 +395,7 @@ impl Side {
 
     /// Reads history back, and judges.
     pub(super) fn judge(&mut self, history: bool, live: &mut Live) -> Result<(), RunError> {
+        self.throttle = None;
         if history {
             live.milestone(&format!("{}: reading back what it keeps ...", self.report.name));
         }

@@ -76,6 +76,8 @@ pub enum Told {
         tag: Tag,
         /// The target's code.
         code: u32,
+        /// When to try again, milliseconds; 0: it does not say.
+        after_ms: u32,
     },
     /// A page of history, whole.
     Page {

@@ -3,6 +3,7 @@
 pub mod files; //   CSV, .hgrm
 pub mod html; //    one page with charts
 pub mod model; //   the data
+pub mod overload; // what came of more than the server can do
 mod saturation; //  the highest load that held
 pub mod stalled; // what those who do not read cost
 pub mod stress; //  what a server was put through, and what stayed behind

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::overload::Overload;
 pub use super::saturation::{Saturation, Step, StepVerdict};
 use super::stalled::Stalled;
 use super::stress::{Growth, Held, Rest, Stop, Visits};
@@ -117,6 +118,9 @@ pub struct Side {
     /// What stayed behind when people had visited; empty: it was not looked at.
     #[serde(default)]
     pub growth: Vec<Growth>,
+    /// What came of more than the server can do.
+    #[serde(default)]
+    pub overloads: Vec<Overload>,
     /// What those who did not read cost.
     #[serde(default)]
     pub stalled: Vec<Stalled>,
@@ -218,6 +222,9 @@ pub struct Counts {
     pub acked: u64,
     /// Refused, by code.
     pub refused: BTreeMap<u32, u64>,
+    /// Of those, refused without a time to try again.
+    #[serde(default)]
+    pub untimed: u64,
     /// Deliveries that should have come to connections that read.
     pub expected: u64,
     /// Of those, deliveries that came live.
@@ -242,6 +249,7 @@ impl Counts {
         for (code, count) in &other.refused {
             *self.refused.entry(*code).or_default() += count;
         }
+        self.untimed += other.untimed;
         self.expected += other.expected;
         self.delivered += other.delivered;
         self.caught_up += other.caught_up;
@@ -288,11 +296,13 @@ pub enum Measure {
     Lateness,
     /// Intended request for a page of history to its last part.
     Page,
+    /// Intended send to its refusal.
+    Refused,
 }
 
 impl Measure {
     /// All of them, in the order of a report.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Ack,
         Self::Response,
         Self::Last,
@@ -300,6 +310,7 @@ impl Measure {
         Self::Naive,
         Self::Lateness,
         Self::Page,
+        Self::Refused,
     ];
 
     /// As objectives and logs name it.
@@ -312,6 +323,7 @@ impl Measure {
             Self::Naive => "naive",
             Self::Lateness => "lateness",
             Self::Page => "page",
+            Self::Refused => "refused",
         }
     }
 }

@@ -31,6 +31,7 @@ fn label(measure: Measure) -> &'static str {
         Measure::Naive => "(naive: ack, closed loop)",
         Measure::Lateness => "(harness lateness)",
         Measure::Page => "page of history",
+        Measure::Refused => "to the refusal",
     }
 }
 
@@ -99,6 +100,7 @@ fn write_side(f: &mut fmt::Formatter<'_>, side: &Side, phases: bool) -> fmt::Res
         side.phases.iter().try_for_each(|phase| write_phase(f, phase))?;
     }
     super::stress_text::write_growth(f, &side.growth)?;
+    side.overloads.iter().try_for_each(|overload| write!(f, "{overload}"))?;
     side.stalled.iter().try_for_each(|stalled| super::stress_text::write_stalled(f, stalled))?;
     super::stress_text::write_absent(f, side)?;
     write_verdict(f, &side.verdict)

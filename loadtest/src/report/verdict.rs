@@ -174,6 +174,10 @@ fn judge(
             let kind = if late && law == IN_TIME { &mut void } else { &mut wrong };
             kind.push(format!("{name}: {law} x {count}"));
         }
+        for over in side.overloads.iter().filter(|over| over.counts.untimed > 0) {
+            let count = over.counts.untimed;
+            wrong.push(format!("{name}, {}: {count} refused without a time", over.phase));
+        }
         for grown in side.growth.iter().filter(|one| one.is_too_much(memory_growth_max)) {
             let kind = if grown.what == stress::MEMORY_BESIDE { &mut broken } else { &mut wrong };
             let (first, last) = (grown.first, grown.last);

@@ -50,6 +50,10 @@ pub struct Run {
     pub lead_seconds: f64,
     /// How long to wait for what is missing at the end of a phase.
     pub drain_seconds: f64,
+    /// Share of the time in which a server that is started for the run may run, once its channels
+    /// are made; it stands still for the rest, as under a quota of CPU time. So it reaches its limit
+    /// long before the harness, which shares its cores, does.
+    pub server_share: f64,
     /// How often to run all phases.
     pub repeat: u32,
     /// Seed of everything that is drawn.
@@ -68,6 +72,7 @@ impl Default for Run {
             warmup_seconds: 3.0,
             lead_seconds: 0.0,
             drain_seconds: 10.0,
+            server_share: 1.0,
             repeat: 1,
             seed: 42,
             read_back: true,
@@ -230,6 +235,10 @@ pub struct Phase {
     /// The server is asked to end, and starts again on its data afterwards.
     #[serde(default)]
     pub stop: Option<Stop>,
+    /// It is more than the server can do: refusals are looked at, and the phases before and after
+    /// are what it is compared with.
+    #[serde(default)]
+    pub overload: bool,
 }
 
 fn one() -> f64 {
@@ -249,6 +258,7 @@ impl Phase {
             slow: None,
             visits: None,
             stop: None,
+            overload: false,
         }
     }
 }

@@ -6,7 +6,7 @@ use super::model::{Kind, Members, Op, Phase, Scenario};
 use crate::engine::payload::HEADER_BYTES;
 
 /// The scenarios that come with the tool: (name, TOML).
-pub const SHIPPED: [(&str, &str); 13] = [
+pub const SHIPPED: [(&str, &str); 14] = [
     ("idle", include_str!("../../scenarios/idle.toml")),
     ("broadcast", include_str!("../../scenarios/broadcast.toml")),
     ("groups", include_str!("../../scenarios/groups.toml")),
@@ -16,6 +16,7 @@ pub const SHIPPED: [(&str, &str); 13] = [
     ("reconnect-storm", include_str!("../../scenarios/reconnect-storm.toml")),
     ("come-and-go", include_str!("../../scenarios/come-and-go.toml")),
     ("drain", include_str!("../../scenarios/drain.toml")),
+    ("overload", include_str!("../../scenarios/overload.toml")),
     ("shapes", include_str!("../../scenarios/shapes.toml")),
     ("slow-readers", include_str!("../../scenarios/slow-readers.toml")),
     ("history-scroll", include_str!("../../scenarios/history-scroll.toml")),
@@ -232,6 +233,14 @@ pub fn check(scenario: &Scenario) -> Option<String> {
             }
             _ => {}
         }
+    }
+    let stops = phase.iter().any(|phase| phase.stop.is_some());
+    if !(0.01..=1.0).contains(&run.server_share) || (run.server_share < 1.0 && stops) {
+        return Some("run.server_share must be 0.01 to 1, and 1 where the server stops".into());
+    }
+    let phases = phase.len();
+    if (0..phases).any(|at| phase[at].overload && (at == 0 || at + 1 == phases)) {
+        return Some("a phase of overload needs a phase before it and one after it".into());
     }
     traffic
         .iter()

@@ -70,7 +70,32 @@ fn a_server_that_stops_tells_everyone_and_has_everything_when_it_is_back() {
 
 #[test]
 fn a_server_of_somebody_else_is_not_stopped() {
-    let output = loadtest(&["run", "drain", "--bare"]);
-    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
-    assert!(text(&output).contains("not one that this run started"), "{}", text(&output));
+    for scenario in ["drain", "overload"] {
+        let output = loadtest(&["run", scenario, "--bare"]);
+        assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+        assert!(text(&output).contains("not one that this run started"), "{}", text(&output));
+    }
+}
+
+#[test]
+fn what_is_too_much_stands_between_before_and_after() {
+    let brief = ["--channels", "3", "--members", "10", "--rate", "20"];
+    let report = small("overload", &brief);
+    let names: Vec<_> = phases(&report).iter().map(|phase| phase["name"].as_str()).collect();
+    assert_eq!(names, [Some("before"), Some("overload"), Some("after")]);
+    let found = &report["sides"][0]["overloads"][0];
+    let counts = &found["counts"];
+    let of = |figure: &str| counts[figure].as_u64().unwrap();
+    let refused: u64 =
+        counts["refused"].as_object().unwrap().values().map(|n| n.as_u64().unwrap()).sum();
+    // 200/s for two seconds; whether this machine finds that too much is not what is tested.
+    assert!(of("planned") > 300, "{counts}");
+    assert_eq!((of("acked") + refused, of("untimed")), (of("sent"), 0), "{counts}");
+    assert!(found["ack_p99"][0].as_u64() > Some(0), "{found}");
+    let memory: Vec<u64> =
+        found["memory"].as_array().unwrap().iter().map(|n| n.as_u64().unwrap()).collect();
+    assert!(memory[1] >= memory[0] / 2 && memory[2] > 0, "{found}");
+    // It stands still for most of the time, and each of its answers waits for that.
+    let ack = super::figure(&phases(&report)[0]["streams"][0], "ack", "max");
+    assert!(ack > 5_000, "{ack} us");
 }

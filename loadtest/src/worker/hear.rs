@@ -28,7 +28,7 @@ impl<D: Driver> World<D> {
                 }
             }
             Told::Acked(tag) => self.acked(conn, tag, now_ns),
-            Told::Refused { tag, code } => self.refused(tag, code),
+            Told::Refused { tag, code, after_ms } => self.refused(tag, (code, after_ms), now_ns),
             Told::Page { tag, rows, next } => self.page(tag, rows, next, now_ns),
             Told::Settled => self.settled += 1,
             Told::ReadBack { channel, rows, next } => self.read_back.push((channel, rows, next)),
@@ -126,7 +126,7 @@ impl<D: Driver> World<D> {
         }
     }
 
-    fn refused(&mut self, tag: Tag, code: u32) {
+    fn refused(&mut self, tag: Tag, (code, after_ms): (u32, u32), now_ns: u64) {
         if let Some(filling) = &mut self.filling {
             filling.refused += 1;
             filling.again += 1;
@@ -140,7 +140,11 @@ impl<D: Driver> World<D> {
             if std::mem::take(&mut scroll.left) > 0 {
                 stream.scrolling -= 1;
             }
-        } else if stream.tally.refuse(tag.number) {
+        } else if let Some(sent) = stream.tally.refuse(tag.number) {
+            running.heard_ns = now_ns;
+            let took_ns = now_ns.saturating_sub(sent.intended_ns);
+            stream.meter.record(Measure::Refused, sent.intended_ns, took_ns);
+            stream.meter.counts.untimed += u64::from(after_ms == 0);
             let expected = &mut stream.meter.counts.expected;
             *expected = expected.saturating_sub(u64::from(stream.members));
         }

@@ -137,17 +137,19 @@ impl Tally {
         Some(*sent)
     }
 
-    /// The message was refused: nobody is to get it. `false`: it has an answer already.
-    pub fn refuse(&mut self, number: u32) -> bool {
-        let Some(sent) = self.messages.get_mut(number as usize) else { return false };
+    /// The message was refused: nobody is to get it. `None`: it has an answer already, or is none
+    /// of ours.
+    pub fn refuse(&mut self, number: u32) -> Option<Sent> {
+        let sent = self.messages.get_mut(number as usize)?;
         if sent.answer != Answer::None {
-            return false;
+            return None;
         }
         sent.answer = Answer::Refused;
+        let refused = *sent;
         self.unanswered -= 1;
         let had = self.count(number);
         self.outstanding -= u64::from(self.members - had);
-        true
+        Some(refused)
     }
 
     /// Member `member` got message `number`. `counts`: its time does. `None`: no message of ours.
@@ -291,7 +293,7 @@ mod tests {
     fn only_what_was_taken_can_be_lost() {
         let mut tally = tally(3, 3);
         assert!(tally.ack(0).is_some() && tally.ack(0).is_none());
-        assert!(tally.refuse(1) && !tally.refuse(1));
+        assert!(tally.refuse(1).is_some() && tally.refuse(1).is_none());
         tally.deliver(0, 1, true, false);
         let mut lost = Vec::new();
         tally.lost(|number, _, member| lost.push((number, member)));

@@ -38,7 +38,7 @@ impl Damso {
         refusal: &wire::Refusal,
         told: &mut Vec<Told>,
     ) {
-        let code = refusal.code;
+        let (code, after_ms) = (refusal.code, refusal.retry_after_ms);
         let text = || format!("code {code}: {}", refusal.text);
         match self.people[line.conn as usize].answered(id, false) {
             Some(Asked::Send(sent)) => {
@@ -49,9 +49,9 @@ impl Damso {
                 } else {
                     Observation::Refused { key }
                 });
-                told.push(Told::Refused { tag: sent.payload.tag, code });
+                told.push(Told::Refused { tag: sent.payload.tag, code, after_ms });
             }
-            Some(Asked::Page { tag, .. }) => told.push(Told::Refused { tag, code }),
+            Some(Asked::Page { tag, .. }) => told.push(Told::Refused { tag, code, after_ms }),
             Some(Asked::Step { channel }) => {
                 told.push(Told::Unusable(format!("making channel {channel}: {}", text())));
             }

@@ -118,6 +118,7 @@ const MEASURES = {
   last: ["Last receiver", ""],
   service: ["Service", "from the actual send"],
   naive: ["Naive", "ack, closed loop"],
+  refused: ["Refusal", ""],
   page: ["Page of history", ""],
   lateness: ["Harness lateness", ""],
 };
