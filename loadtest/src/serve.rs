@@ -73,7 +73,7 @@ pub fn serve(options: &ServeOptions) -> Result<(), Box<dyn std::error::Error>> {
         seen.store(true, Ordering::SeqCst);
         let _ = kill_process(getpid(), Signal::TERM);
     });
-    while signals.wait() == Asked::Reload {
+    while signals.wait(&server) == Asked::Reload {
         server.reload();
     }
     server.stop();
