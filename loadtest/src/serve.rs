@@ -34,9 +34,9 @@ pub struct ServeOptions {
     pub throw_away: bool,
 }
 
-/// Serves on free loopback ports until standard input ends, or a signal asks for the
-/// end as `damso` understands it. Prints its connection string first, and
-/// behind a space the address of its metrics page.
+/// Serves on free loopback ports until standard input ends, or a signal asks for the end as `damso`
+/// understands it. Prints its connection string first, and behind a space the address of its metrics
+/// page.
 ///
 /// # Errors
 /// The server does not start.

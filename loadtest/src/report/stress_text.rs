@@ -103,6 +103,9 @@ pub(super) fn write_growth(f: &mut fmt::Formatter<'_>, growth: &[Growth]) -> fmt
         };
         writeln!(f, "    {:<36}{first:>14}{last:>14}  {grown}", one.what)?;
     }
+    if !growth.iter().any(|one| one.what.starts_with("damso_")) {
+        writeln!(f, "    tables NOT KNOWN: no metrics page was named, or it did not answer")?;
+    }
     Ok(())
 }
 
