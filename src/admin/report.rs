@@ -45,6 +45,10 @@ pub struct Facts {
     pub connections_max: usize,
     /// The certificate is good until then, seconds since 1970.
     pub certificate_until_s: i64,
+    /// Memory that the server may take, bytes.
+    pub memory_budget_bytes: u64,
+    /// How short of it the server is: `free`, `tight`, `scarce` or `full`.
+    pub memory_level: String,
 }
 
 /// How much there is on a shard.

@@ -108,13 +108,13 @@ impl Server {
         };
         let admin = page.local_addr().unwrap_or(config.admin);
         let (drained, all_drained) = std::sync::mpsc::channel();
-        watch_memory(&rooms, &config, shutdown.watch())?;
+        let budget = watch_memory(&rooms, &config, shutdown.watch())?;
         let shards = start_shards(&rooms, &config, &shared, listeners, &drained)?;
         let parts = api_parts(&rooms, &config, &shared);
         let web = web::spawn(web_of(web, &identity, &config), parts, shutdown.watch(), drained)
             .map_err(StartError::Thread)?;
         delivery::take_up(&*rooms.directory, &rooms.mailboxes)?;
-        let parts = admin_parts(&rooms, &config, &shared, (metrics, token));
+        let parts = admin_parts(&rooms, &config, &shared, (metrics, token, budget));
         let page = web::spawn_admin(admin_web(page), parts, shutdown.watch());
         let page = page.map_err(StartError::Thread)?;
         let reload = Reload::spawn(renewal).map_err(StartError::Thread)?;
@@ -210,7 +210,8 @@ impl Ports {
     }
 }
 
-fn watch_memory(rooms: &Rooms, config: &Config, shutdown: Watch) -> Result<(), StartError> {
+/// Begins to watch memory; says how much there may be.
+fn watch_memory(rooms: &Rooms, config: &Config, shutdown: Watch) -> Result<Budget, StartError> {
     let supply = Supply::now();
     let budget = Budget::new(config.memory, &supply);
     if let Some((there, whose)) = budget.beyond(&supply) {
@@ -219,7 +220,8 @@ fn watch_memory(rooms: &Rooms, config: &Config, shutdown: Watch) -> Result<(), S
     }
     let (clock, door) = (rooms.clock.clone(), rooms.door.threads());
     let watched = memory::watch(budget, rooms.memory.clone(), (clock, door), shutdown);
-    watched.map_err(StartError::Thread)
+    watched.map_err(StartError::Thread)?;
+    Ok(budget)
 }
 
 /// What fetches keys of issuers, if there is anything to fetch.
@@ -321,11 +323,13 @@ fn admin_parts(
     rooms: &Rooms,
     config: &Config,
     shared: &Shared,
-    (metrics, token): (PrometheusHandle, Option<AdminToken>),
+    (metrics, token, budget): (PrometheusHandle, Option<AdminToken>, Budget),
 ) -> admin::Parts {
     let health = Arc::new(Ready {
         log: rooms.log.clone(),
         identity: shared.identity.clone(),
+        memory: rooms.memory.clone(),
+        memory_budget_bytes: budget.bytes,
         shutdown: shared.shutdown.clone(),
         since: Instant::now(),
         live: shared.live.clone(),

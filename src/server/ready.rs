@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use super::identity::Identity;
 use crate::admin::{Facts, Health};
+use crate::model::memory::{Level, Memory};
 use crate::runtime::shutdown::{Phase, Watch};
 use crate::store::log::ChannelLog;
 
@@ -14,6 +15,8 @@ use crate::store::log::ChannelLog;
 pub(super) struct Ready {
     pub(super) log: Arc<dyn ChannelLog>,
     pub(super) identity: Arc<Identity>,
+    pub(super) memory: Memory,
+    pub(super) memory_budget_bytes: u64,
     pub(super) shutdown: Watch,
     pub(super) since: Instant,
     pub(super) live: Arc<AtomicUsize>,
@@ -26,6 +29,9 @@ impl Health for Ready {
     fn ready(&self) -> Result<(), String> {
         if self.shutdown.phase() != Phase::Running {
             return Err("draining: connections are not taken any more".to_owned());
+        }
+        if self.memory.level() >= Level::Tight {
+            return Err("memory is short: nobody new comes in".to_owned());
         }
         self.log.writable().map_err(|why| format!("the store takes no writes: {why}"))
     }
@@ -42,6 +48,8 @@ impl Health for Ready {
             connections: self.live.load(Ordering::Relaxed),
             connections_max: self.live_max,
             certificate_until_s: self.identity.certificate_until_s(),
+            memory_budget_bytes: self.memory_budget_bytes,
+            memory_level: self.memory.level().name().to_owned(),
         }
     }
 }

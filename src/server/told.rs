@@ -28,6 +28,8 @@ pub(super) fn status(status: &Status) -> String {
     );
     line(&mut text, format_args!("  backends     {api}"));
     let memory = resident_bytes.map_or("unknown".to_owned(), mebibytes);
+    let (budget, level) = (mebibytes(facts.memory_budget_bytes), &facts.memory_level);
+    let memory = format!("{memory} of {budget} ({level})");
     line(&mut text, format_args!("  memory       {memory}, {cpu_s:.1} s of processor time"));
     let open = descriptors.map_or("unknown".to_owned(), |open| open.to_string());
     line(&mut text, format_args!("  descriptors  {open} of {descriptors_max}"));
@@ -170,6 +172,8 @@ mod tests {
             connections: 1,
             connections_max: 2,
             certificate_until_s: 0,
+            memory_budget_bytes: 4 << 20,
+            memory_level: "free".into(),
         };
         let shard =
             ShardRow { sessions: 1, people: 1, channels: 1, mail: 0, unsent_oldest_ms: 0.25 };
@@ -182,7 +186,13 @@ mod tests {
             cpu_s: 0.5,
             shards: vec![Some(shard), None],
         });
-        for seen in ["NOT READY: draining", "1 d 1 h", "3.0 MiB", "OVER", "DOES NOT ANSWER"] {
+        for seen in [
+            "NOT READY: draining",
+            "1 d 1 h",
+            "3.0 MiB of 4.0 MiB (free)",
+            "OVER",
+            "DOES NOT ANSWER",
+        ] {
             assert!(told.contains(seen), "{seen}: {told}");
         }
     }

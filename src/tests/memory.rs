@@ -169,6 +169,8 @@ impl Scene {
         let told = turned_away(&self.server, "late").expect("nobody comes in");
         assert_eq!(CloseCode::from_number(told.code), Some(CloseCode::Overloaded), "{told:?}");
         assert_eq!((told.retry_after_ms, self.refused("login")), (5_000, 1.0), "{told:?}");
+        let (status, why) = self.server.page("/readyz");
+        assert!(status.contains("503") && why.contains("memory is short"), "{status} {why}");
         // Whoever is in goes on, and goes on being somebody.
         let string: ConnectionString = self.server.string("alice").parse().expect("a string");
         let token = string.token.expect("a token").reveal().to_owned();
