@@ -9,7 +9,7 @@ use damso_loadtest::checker::Law;
 use tempfile::TempDir;
 
 use super::crash_backend::Shop;
-use super::crash_fleet::{Fleet, Successor};
+use super::crash_fleet::{Fleet, Lost, Successor};
 use super::crash_history::{judge, read_back};
 use super::crash_members::Doorkeeper;
 use super::crash_process::Installation;
@@ -41,10 +41,12 @@ pub(crate) fn any_moment() {
     std::thread::sleep(Duration::from_millis(KILL_MS.start() + random % span));
 }
 
-/// Replaces two people's clients while the server is dead.
-pub(crate) fn replace_some(fleet: &Fleet, cycle: usize) {
+/// Replaces two people's clients while the server is dead. Returns the device that is lost.
+pub(crate) fn replace_some(fleet: &Fleet, cycle: usize) -> Lost {
     fleet.replace(3 * cycle, Successor::Restarted);
+    let lost = fleet.device(7 * cycle + 1);
     fleet.replace(7 * cycle + 1, Successor::NewDevice);
+    lost
 }
 
 #[test]
@@ -55,6 +57,7 @@ fn nothing_is_lost_doubled_or_reordered_by_kill_9() {
     let installation =
         Installation::new(directory.path().join("data"), directory.path().join("log"));
     let mut server = installation.start();
+    let backend = installation.backend();
     let fleet = Fleet::start(&installation);
     let door = Doorkeeper::start(&installation);
     let shop = Shop::start(&installation, &fleet);
@@ -66,9 +69,10 @@ fn nothing_is_lost_doubled_or_reordered_by_kill_9() {
         fleet.before_kill();
         server.kill();
         fleet.after_kill();
-        replace_some(&fleet, cycle);
+        let lost = replace_some(&fleet, cycle);
         server = installation.start();
         fleet.serving();
+        lost.revoke(&backend);
     }
     fleet.settle();
     let ledger = shop.settle();

@@ -18,6 +18,7 @@ use damso_loadtest::checker::{BodyHash, Observation, ReceiverNo, SessionNo};
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
+use super::backend::Backend;
 use super::crash_process::Installation;
 use super::crash_world::{Device, Inner, PEOPLE, PHASE_MAX, World};
 
@@ -43,6 +44,20 @@ pub(crate) enum Successor {
     Restarted,
     /// A new device that has nothing.
     NewDevice,
+}
+
+/// A device that its person lost.
+pub(crate) struct Lost {
+    uid: String,
+    device: String,
+}
+
+impl Lost {
+    /// Its person's backend has it revoked, as it would: a person has ten devices.
+    pub(crate) fn revoke(self, backend: &Backend) {
+        let Self { uid, device } = self;
+        backend.delete(&format!("/v1/users/{uid}/devices/{device}")).done();
+    }
 }
 
 /// See the module's text.
@@ -112,6 +127,13 @@ impl Fleet {
     /// The server serves again.
     pub(crate) fn serving(&self) {
         self.world.lock().serving = true;
+    }
+
+    /// A person's present device.
+    pub(crate) fn device(&self, person: usize) -> Lost {
+        let at = person % PEOPLE;
+        let receiver = self.world.lock().devices[at].receiver;
+        Lost { uid: uid(at), device: name_of(receiver) }
     }
 
     /// Replaces a person's client.
@@ -362,7 +384,11 @@ async fn follow(
 /// A client of the SDK over real TLS.
 pub(crate) fn connect(string: &str, device: ReceiverNo, snapshot: Snapshot) -> Client {
     let address = string.parse().expect("a connection string");
-    let device = format!("device-{}", device.0);
+    let device = name_of(device);
     Client::connect_with(address, Options { device, snapshot, ..Options::default() })
         .expect("a client")
+}
+
+fn name_of(device: ReceiverNo) -> String {
+    format!("device-{}", device.0)
 }

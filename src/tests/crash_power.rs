@@ -192,6 +192,7 @@ fn nothing_is_lost_doubled_or_reordered_by_power_cuts() {
     let Some(mut disk) = disk() else { return };
     let installation = disk.installation();
     let mut server = installation.start();
+    let backend = installation.backend();
     let fleet = Fleet::start(&installation);
     let door = Doorkeeper::start(&installation);
     let shop = Shop::start(&installation, &fleet);
@@ -203,9 +204,10 @@ fn nothing_is_lost_doubled_or_reordered_by_power_cuts() {
         fleet.before_kill();
         disk.cut(server);
         fleet.after_kill();
-        replace_some(&fleet, cycle);
+        let lost = replace_some(&fleet, cycle);
         server = installation.start();
         fleet.serving();
+        lost.revoke(&backend);
     }
     fleet.settle();
     let ledger = shop.settle();
