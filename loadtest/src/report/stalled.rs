@@ -19,8 +19,8 @@ pub struct Stalled {
     pub readers: (u64, u64),
     /// Of those, the fewest whose sockets were full when measuring began.
     pub full: u64,
-    /// What the server's process grew by beyond its growth where all read, for each of them, bytes:
-    /// the most of any repetition. `None`: not known.
+    /// What the server's process grew by beyond its growth where all read, or what its channel logs
+    /// held if that is more, for each of them, bytes: the most of any repetition. `None`: not known.
     pub user_bytes: Option<f64>,
     /// What the kernel held on the server's side for one of them, bytes: the most of any repetition.
     /// `None`: not known.
@@ -81,8 +81,10 @@ impl Stalled {
         self.full = self.full.min(held.full[0].1);
         let grown = |phase: &Phase| phase.held.as_ref().and_then(|held| held.grown_bytes);
         if let (Some(calm), Some(stalled)) = (grown(calm), grown(phase)) {
-            // What a process had to itself before is used again, so a repetition may cost nothing.
-            let each = (stalled - calm.max(0.0)).max(0.0) / held.stalled.max(1) as f64;
+            // What a process had to itself before is used again, and one that is still warming up
+            // grows more while all read: it holds what its logs hold at least.
+            let logs = held.log_bytes.unwrap_or(0) as f64;
+            let each = (stalled - calm.max(0.0)).max(logs) / held.stalled.max(1) as f64;
             self.user_bytes = Some(self.user_bytes.map_or(each, |most| most.max(each)));
         }
         if held.kernel_unknown.is_empty() {
@@ -152,6 +154,13 @@ mod tests {
         let (low, middle, high) = one.others[0].ratio;
         let off = (low - 1.1).abs() + (middle - 1.2).abs() + (high - 1.3).abs();
         assert!(off < 1e-9, "{low} {middle} {high}");
+    }
+
+    #[test]
+    fn a_server_holds_what_its_logs_hold_at_least() {
+        let logs = Held { log_bytes: Some(9_000), ..held(10, 500.0, 700) };
+        let phases = [phase("calm", 1, 100, held(0, 5_000.0, 0)), phase("stalled", 1, 100, logs)];
+        assert_eq!(Stalled::over(&phases)[0].user_bytes, Some(900.0));
     }
 
     #[test]
