@@ -258,5 +258,6 @@ const fn name_of(what: &wire::system::What) -> &'static str {
         What::RoleSet(_) => "role_set",
         What::Muted(_) => "muted",
         What::BlockSet(_) => "block_set",
+        What::ChannelUpdated(_) => "channel_updated",
     }
 }

@@ -15,6 +15,7 @@ use super::rate::{Admission, Pace};
 use crate::model::deadline::Deadline;
 use crate::model::draft::Invalid;
 use crate::model::rights::{Actor, Denied, Kind, RightsChange, Role};
+use crate::model::update::ChannelUpdate;
 use crate::runtime::route::{Route, ShardNo};
 use crate::store::directory::{self, DirectoryError, Joining, OutboxId, OutboxRow};
 use crate::store::log::{Group, KeyRow, NewKey, Opened, Run, StoreError, Undone};
@@ -127,7 +128,7 @@ pub struct Submission {
     pub admission: Admission,
 }
 
-/// A command on a channel's members, or on what one of them is to another.
+/// A command on a channel, its members, or what one of them is to another.
 pub struct Change {
     /// Who asks.
     pub by: Actor,
@@ -143,7 +144,7 @@ pub struct Change {
     pub over: Option<Duration>,
 }
 
-/// Which change of members.
+/// Which change.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ChangeKind {
     /// Add people.
@@ -160,6 +161,8 @@ pub enum ChangeKind {
     LiftBan(UserNo),
     /// Block the other person of a direct channel, or no longer.
     Block(UserNo, bool),
+    /// Give the channel another name, or note something else on it.
+    Update(ChannelUpdate),
 }
 
 /// A channel as the stores know it.

@@ -388,6 +388,9 @@ impl Owned {
                     ChangeKind::Block(peer, blocked) => {
                         directory.set_block(&command, peer, blocked, Some((number, at)))
                     }
+                    ChangeKind::Update(update) => {
+                        directory.update_channel(&command, number, &update, at)
+                    }
                 };
                 done.map(Ok)
             };

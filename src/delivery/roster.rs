@@ -114,6 +114,11 @@ impl Roster {
 
     /// Whether a command may go on to the directory, which decides again.
     pub(super) fn may_change(&self, change: &Change) -> Result<(), Denied> {
+        let role = match change.by {
+            Actor::User(user) => self.role_of(user),
+            Actor::Service => None,
+        };
+        let may = |op| authorise(self.kind, change.by.caller(role), op);
         let op = match &change.what {
             ChangeKind::Add(joining) => {
                 Op::AddMembers(joining.role.unwrap_or(self.kind.default_role()))
@@ -125,16 +130,13 @@ impl Roster {
             ChangeKind::Mute(user, _) => Op::Mute(self.role_of(*user).unwrap_or(Role::Reader)),
             ChangeKind::LiftBan(_) => Op::Bans,
             ChangeKind::Block(..) => Op::Block,
+            ChangeKind::Update(update) => return update.ops().try_for_each(may),
             // Who is no member at all, the directory finds out.
             ChangeKind::SetRole(user, role) => {
                 Op::SetRole(self.role_of(*user).unwrap_or(Role::Reader), *role)
             }
         };
-        let role = match change.by {
-            Actor::User(user) => self.role_of(user),
-            Actor::Service => None,
-        };
-        authorise(self.kind, change.by.caller(role), op)
+        may(op)
     }
 
     fn hold(&mut self, user: UserNo, role: Role, from: Seq) {

@@ -159,8 +159,7 @@ impl ChannelDraft {
                 return Err(Invalid::Value { field: "kind" });
             }
         };
-        length("name", request.name.len(), limits::GROUP_NAME_BYTES_MAX)?;
-        printable("name", &request.name)?;
+        check_name(&request.name)?;
         let uids = people(&request.uids, uids_max)?;
         let kind_byte = [kind.to_wire() as u8];
         let body = hash("create_channel", &[&kind_byte, request.name.as_bytes()], &uids);
@@ -224,6 +223,12 @@ fn people(named: &[String], max: usize) -> Result<Vec<Uid>, Invalid> {
 fn hash(what: &'static str, fields: &[&[u8]], uids: &[Uid]) -> BodyHash {
     let uids = uids.iter().map(|uid| uid.as_str().as_bytes());
     BodyHash::of(what, &fields.iter().copied().chain(uids).collect::<Vec<_>>())
+}
+
+/// A channel's name: 1-128 bytes without control characters.
+pub(super) fn check_name(name: &str) -> Result<(), Invalid> {
+    length("name", name.len(), limits::GROUP_NAME_BYTES_MAX)?;
+    printable("name", name)
 }
 
 fn length(field: &'static str, bytes: usize, max: usize) -> Result<(), Invalid> {

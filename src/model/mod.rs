@@ -17,3 +17,4 @@ pub mod rate; //    how often, in eight bytes
 pub mod rights; //  kinds, roles, and the one function that says who may do what
 pub mod scope; //   what a backend's key is good for
 pub mod system; //  what the server itself tells
+pub mod update; //  what is to be different about a channel, checked

@@ -108,7 +108,7 @@ pub struct RightsChange {
     pub kind: Kind,
     /// The directory's version of the channel after this change.
     pub version: u64,
-    /// The people concerned, each once.
+    /// The people concerned, each once; nobody, where only the channel's name or notes changed.
     pub people: Vec<RightsDelta>,
 }
 
@@ -225,6 +225,10 @@ pub enum Op {
     Mute(Role),
     /// See who is kept out, and let somebody be added again. Keeping somebody out is removing them.
     Bans,
+    /// Give the channel another name.
+    Rename,
+    /// Note something else on it: the backend's word to its apps.
+    Note,
     /// Remove oneself.
     Leave,
     /// Block the other person, or no longer.
@@ -282,7 +286,10 @@ pub const fn authorise(kind: Kind, who: Caller, op: Op) -> Result<(), Denied> {
         },
         Op::AddMembers(given) => role.is_over(given),
         Op::RemoveMember(Some(held)) | Op::Mute(held) => role.is_over(held),
-        Op::RemoveMember(None) | Op::Bans => matches!(role, Role::Owner | Role::Moderator),
+        Op::RemoveMember(None) | Op::Bans | Op::Rename => {
+            matches!(role, Role::Owner | Role::Moderator)
+        }
+        Op::Note => false,
         Op::SetRole(held, Role::Owner) => matches!(role, Role::Owner) && role.is_over(held),
         Op::SetRole(held, given) => role.is_over(held) && role.is_over(given),
     };
@@ -316,7 +323,7 @@ mod tests {
 
     fn ops() -> Vec<Op> {
         let mut ops = vec![Op::Read, Op::Send, Op::ListMembers, Op::Leave, Op::RemoveMember(None)];
-        ops.extend([Op::Bans, Op::Block]);
+        ops.extend([Op::Bans, Op::Block, Op::Rename, Op::Note]);
         for held in Role::ALL {
             ops.extend([Op::AddMembers(held), Op::RemoveMember(Some(held)), Op::Mute(held)]);
             ops.extend(Role::ALL.map(|given| Op::SetRole(held, given)));
@@ -341,6 +348,8 @@ mod tests {
         let (read, write, list) = (vec![Op::Read], vec![Op::Send], vec![Op::ListMembers]);
         let (leave, none) = (vec![Op::Leave], Vec::new());
         let block = vec![Op::Block];
+        // Its name is for those who lead to give, what is noted on it for the backend.
+        let (rename, note) = (vec![Op::Rename], vec![Op::Note]);
         let give_away: Vec<Op> =
             [Moderator, Member, Reader].map(|held| Op::SetRole(held, Owner)).to_vec();
         let may: Vec<Op> = match (kind, who) {
@@ -358,17 +367,18 @@ mod tests {
             }
             // The backend decides about everybody.
             (Kind::Group | Kind::Broadcast, Caller::Service) => {
-                [read, write, list, over(&[Moderator, Member, Reader]), give_away]
+                [read, write, list, rename, note, over(&[Moderator, Member, Reader]), give_away]
                     .concat()
                     .into_iter()
                     .chain([Op::RemoveMember(Some(Owner)), Op::Mute(Owner)])
                     .collect()
             }
             (Kind::Group | Kind::Broadcast, Caller::In(Owner)) => {
-                [read, write, list, leave, over(&[Moderator, Member, Reader]), give_away].concat()
+                let over = over(&[Moderator, Member, Reader]);
+                [read, write, list, leave, rename, over, give_away].concat()
             }
             (Kind::Group | Kind::Broadcast, Caller::In(Moderator)) => {
-                [read, write, list, leave, over(&[Member, Reader])].concat()
+                [read, write, list, leave, rename, over(&[Member, Reader])].concat()
             }
             (Kind::Group, Caller::In(Member)) => [read, write, list, leave].concat(),
             (Kind::Group, Caller::In(Reader)) => [read, list, leave].concat(),

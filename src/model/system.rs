@@ -5,11 +5,12 @@ use damso_proto::wire;
 use damso_proto::wire::EventKind;
 use damso_proto::wire::event::Content;
 use damso_proto::wire::system::{
-    BlockSet, ChannelAdded, ChannelRemoved, Created, MemberLeft, MemberRemoved, MembersAdded,
-    Muted, RoleSet, What,
+    BlockSet, ChannelAdded, ChannelRemoved, ChannelUpdated, Created, MemberLeft, MemberRemoved,
+    MembersAdded, Muted, RoleSet, What,
 };
 
 use crate::model::rights::Role;
+use crate::model::update::ChannelUpdate;
 
 /// The first event of a channel: who made it, and who is in it from the start.
 pub fn created(by: UserNo, members: &[UserNo]) -> wire::Event {
@@ -53,6 +54,15 @@ pub fn muted(by: UserNo, member: UserNo, until_ms: u64, own: Option<ChannelNo>) 
 
 fn place_of(own: Option<ChannelNo>) -> (EventKind, u64) {
     own.map_or((EventKind::System, 0), |channel| (EventKind::Personal, channel.get()))
+}
+
+/// The channel has another name, or something else is noted on it, as of this version.
+pub fn channel_updated(by: UserNo, version: u64, update: ChannelUpdate) -> wire::Event {
+    let ChannelUpdate { name, custom } = update;
+    let name = name.map(Into::into);
+    let custom = custom.map(|custom| wire::CustomMap { entries: custom.into_entries() });
+    let what = ChannelUpdated { by: by.get(), name, custom, version };
+    event(EventKind::System, by, What::ChannelUpdated(what))
 }
 
 /// In a person's own log: they are in `channel`, which had come up to `head` then, and see it from

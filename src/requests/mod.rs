@@ -26,6 +26,7 @@ mod revoke; //   tokens and devices that count no more
 mod send; //     a message on its way to the owner
 mod table; //    one row per request kind
 mod told; //     what whoever asked is told of a refusal
+mod update; //   another name, other notes
 
 #[cfg(test)]
 mod tests;

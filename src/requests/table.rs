@@ -8,7 +8,7 @@ use super::budgets::Purse;
 use super::envelope::Envelope;
 use super::floors::Floors;
 use super::refusal::Refusal;
-use super::{blocks, channels, history, lists, members, outcome, people};
+use super::{blocks, channels, history, lists, members, outcome, people, update};
 #[cfg(doc)]
 use crate::model::limits;
 use crate::model::rights::Actor;
@@ -52,6 +52,7 @@ pub const fn row(asked: &Asked) -> Option<Row> {
         // Up to 256 keys, each of which may have to be looked for on the disk.
         Asked::ReadOutcome(_) => ("read_outcome", false, 20),
         Asked::CreateChannel(_) => ("create_channel", true, 20),
+        Asked::UpdateChannel(_) => ("update_channel", true, 10),
         Asked::OpenDirect(_) => ("open_direct", true, 10),
         Asked::ListChannels(_) => ("list_channels", false, 4),
         Asked::AddMembers(_) => ("add_members", true, 10),
@@ -101,6 +102,7 @@ pub async fn handle(
         Asked::CreateChannel(ask) => {
             Reply::Channel(channels::create(actor, from, ask, floors).await?)
         }
+        Asked::UpdateChannel(ask) => Reply::Done(update::channel(actor, from, ask, floors).await?),
         Asked::OpenDirect(ask) => {
             Reply::Channel(channels::open_direct(actor, from, ask, floors).await?)
         }

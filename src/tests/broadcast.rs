@@ -96,9 +96,13 @@ impl Person {
 
     /// What their own log has told.
     pub(crate) fn told(&mut self) -> Vec<What> {
+        self.told_in(ChannelNo::self_of(self.number).get())
+    }
+
+    /// What the system has told in a channel.
+    pub(crate) fn told_in(&mut self, channel: u64) -> Vec<What> {
         self.fence();
-        let own = ChannelNo::self_of(self.number).get();
-        let of_it = self.heard.iter().filter(|event| event.channel == own);
+        let of_it = self.heard.iter().filter(|event| event.channel == channel);
         let whats = of_it.filter_map(|event| match &event.content {
             Some(Content::System(wire::System { what })) => what.clone(),
             _ => None,

@@ -136,6 +136,14 @@ fn requests() -> Vec<(&'static str, Ask)> {
         ("ReadHistory", Ask::ReadHistory(wire::ReadHistory { channel, ..Default::default() })),
         ("ReadOutcome", Ask::ReadOutcome(wire::ReadOutcome::default())),
         ("CreateChannel", Ask::CreateChannel(wire::CreateChannel::default())),
+        (
+            "UpdateChannel",
+            Ask::UpdateChannel(wire::UpdateChannel {
+                channel,
+                name: Some("x".to_owned()),
+                custom: None,
+            }),
+        ),
         ("OpenDirect", Ask::OpenDirect(wire::OpenDirect { uid: uid.clone() })),
         ("ListChannels", Ask::ListChannels(wire::ListChannels::default())),
         (

@@ -46,3 +46,4 @@ mod sim; //     the server under a paused clock and a failing network, from one 
 mod source; //  Rust source as far as imports go
 mod strangers; // whoever is not logged in, and never will be
 mod trespass; // requests about what is not one's own, or not as it must be
+mod updates; // what a channel is called, and what is noted on it

@@ -71,6 +71,14 @@ fn about(channel: u64, user: UserNo) -> Vec<(&'static str, Ask)> {
         ("BanMember", Ask::BanMember(wire::BanMember { channel, user, until_ms: 1 })),
         ("LiftBan", Ask::LiftBan(wire::LiftBan { channel, user })),
         ("ListBans", Ask::ListBans(wire::ListBans { channel, ..Default::default() })),
+        (
+            "UpdateChannel",
+            Ask::UpdateChannel(wire::UpdateChannel {
+                channel,
+                name: Some("mine".to_owned()),
+                custom: None,
+            }),
+        ),
         ("LeaveChannel", Ask::LeaveChannel(wire::LeaveChannel { channel })),
         ("ListMembers", Ask::ListMembers(wire::ListMembers { channel, ..Default::default() })),
     ]
@@ -105,8 +113,16 @@ fn what_is_forbidden_looks_exactly_like_what_is_not_there() {
 fn a_member_may_not_do_what_is_the_owners() {
     let scene = Scene::new();
     let (mut bob, _) = Raw::log_in(&scene.server.string("bob"), "b", Default::default());
-    let owner_only =
-        ["AddMembers", "RemoveMember", "SetRole", "MuteMember", "BanMember", "LiftBan", "ListBans"];
+    let owner_only = [
+        "AddMembers",
+        "RemoveMember",
+        "SetRole",
+        "MuteMember",
+        "BanMember",
+        "LiftBan",
+        "ListBans",
+        "UpdateChannel",
+    ];
     let asks = about(scene.group, scene.alice_no);
     for (what, ask) in asks.into_iter().filter(|(what, _)| owner_only.contains(what)) {
         let refusal = bob.refusal(ask);

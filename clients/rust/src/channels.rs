@@ -5,9 +5,10 @@ use damso_proto::id::{ChannelNo, Seq, Uid, UserNo};
 use damso_proto::wire;
 use damso_proto::wire::client_frame::Kind;
 
+use crate::channel::Channel;
 use crate::client::Client;
 use crate::error::Error;
-use crate::event::{self, Admission, Ban, Channel, Member, Person, Role};
+use crate::event::{self, Admission, Ban, Member, Person, Role};
 
 /// Pages of one list that are read, at most: 200 channels or 500 members each.
 const LIST_PAGES_MAX: usize = 100;
@@ -55,6 +56,17 @@ impl Client {
     /// [`Error`]; after [`Error::Timeout`] it may exist: look at [`Client::channels`].
     pub async fn create_broadcast(&self, name: &str, uids: &[Uid]) -> Result<Channel, Error> {
         self.make(wire::ChannelKind::Broadcast, name, uids).await
+    }
+
+    /// Gives a channel that this person leads another name, 1-128 bytes. The seq of the event that
+    /// tells it; 0: that is its name.
+    ///
+    /// # Errors
+    /// [`Error`]; asking again is safe.
+    pub async fn rename(&self, channel: ChannelNo, name: &str) -> Result<Seq, Error> {
+        let (channel, name) = (channel.get(), Some(name.to_owned()));
+        let rename = wire::UpdateChannel { channel, name, ..Default::default() };
+        self.done(Kind::UpdateChannel(rename)).await
     }
 
     /// Adds people, at most 100, to a channel that this person leads. The channel's last event as

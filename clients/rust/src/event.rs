@@ -148,6 +148,18 @@ pub enum System {
         /// From now on; else no longer.
         blocked: bool,
     },
+    /// The channel is called otherwise, or something else is noted on it; see
+    /// [`Channel::follow`](crate::Channel::follow).
+    ChannelUpdated {
+        /// By whom.
+        by: UserNo,
+        /// Its name from now on. `None`: as it was.
+        name: Option<String>,
+        /// What is noted on it from now on. `None`: as it was.
+        custom: Option<BTreeMap<String, String>>,
+        /// The channel's version as of this change.
+        version: u64,
+    },
 }
 
 impl Event {
@@ -205,19 +217,6 @@ impl Draft {
     }
 }
 
-/// What kind of channel it is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum ChannelKind {
-    /// Two people.
-    Direct,
-    /// Members who all write.
-    Group,
-    /// A few write, any number read.
-    Broadcast,
-    /// Of a kind that this version does not know.
-    Other,
-}
-
 /// What a member may do. Each may what the next one may.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Role {
@@ -233,7 +232,7 @@ pub enum Role {
 
 impl Role {
     /// A role that this version does not know may at least read.
-    fn from_wire(role: wire::Role) -> Self {
+    pub(crate) fn from_wire(role: wire::Role) -> Self {
         match role {
             wire::Role::Owner => Self::Owner,
             wire::Role::Moderator => Self::Moderator,
@@ -259,33 +258,6 @@ pub struct Admission {
     pub role: Option<Role>,
     /// Whether they see what was there before them.
     pub history: bool,
-}
-
-/// A channel as its member sees it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Channel {
-    /// Its number.
-    pub channel: ChannelNo,
-    /// What it is.
-    pub kind: ChannelKind,
-    /// What this person may do there.
-    pub role: Role,
-    /// The first seq that this person may see.
-    pub from: Seq,
-    /// The last committed seq when it was asked for.
-    pub head: Seq,
-    /// Of a direct channel: the other person.
-    pub peer: Option<UserNo>,
-    /// Of a group or a broadcast: its name.
-    pub name: String,
-    /// How many people are in it.
-    pub members: u64,
-    /// What the backend calls it.
-    pub key: Option<String>,
-    /// What the backend noted on it.
-    pub custom: BTreeMap<String, String>,
-    /// This person may not write until then, milliseconds since 1970.
-    pub muted_until_ms: u64,
 }
 
 /// A person who is kept out of a channel.
@@ -421,35 +393,18 @@ impl From<wire::system::What> for System {
             What::BlockSet(it) => {
                 Self::BlockSet { user: UserNo::new(it.user), blocked: it.blocked }
             }
+            What::ChannelUpdated(it) => Self::ChannelUpdated {
+                by: UserNo::new(it.by),
+                name: it.name,
+                custom: it.custom.map(|custom| custom.entries),
+                version: it.version,
+            },
             What::RoleSet(it) => Self::RoleSet {
                 by: UserNo::new(it.by),
                 member: UserNo::new(it.member),
                 role: Role::from_wire(it.role()),
                 channel: (it.channel != 0).then(|| ChannelNo::new(it.channel)),
             },
-        }
-    }
-}
-
-impl From<wire::ChannelInfo> for Channel {
-    fn from(info: wire::ChannelInfo) -> Self {
-        Self {
-            channel: ChannelNo::new(info.channel),
-            kind: match info.kind() {
-                wire::ChannelKind::Direct => ChannelKind::Direct,
-                wire::ChannelKind::Group => ChannelKind::Group,
-                wire::ChannelKind::Broadcast => ChannelKind::Broadcast,
-                _ => ChannelKind::Other,
-            },
-            role: Role::from_wire(info.role()),
-            from: Seq::new(info.from),
-            head: Seq::new(info.head),
-            peer: (info.peer != 0).then(|| UserNo::new(info.peer)),
-            name: info.name,
-            members: info.members,
-            key: Some(info.key).filter(|key| !key.is_empty()),
-            custom: info.custom,
-            muted_until_ms: info.muted_until_ms,
         }
     }
 }

@@ -25,6 +25,7 @@
 //! ```
 
 mod blocks; // whom a person blocks
+mod channel; // a channel as its member sees it
 mod channels; // a person's channels, and who is in them
 mod client; // the front: a person on a device
 mod driver; // the background task that owns the socket
@@ -39,14 +40,14 @@ mod trust; // whom to believe to be the server
 
 pub use blocks::Blocked;
 pub use bytes::Bytes;
+pub use channel::{Channel, ChannelKind};
 pub use client::{Client, Options, SendHandle};
 pub use damso_proto::address::{AddressError, ConnectionString, Pin, Token};
 pub use damso_proto::client::{Cursor, Proof, Snapshot, Unsent};
 pub use damso_proto::id::{ChannelNo, Epoch, Key, MessageId, Seq, Uid, UserNo};
 pub use error::{ConnectError, Error, Fault};
 pub use event::{
-    Admission, Ban, Channel, ChannelKind, Content, Draft, Event, History, Member, Person, Position,
-    Role, System, Update,
+    Admission, Ban, Content, Draft, Event, History, Member, Person, Position, Role, System, Update,
 };
 pub use platform::{Connecting, Platform, Stream};
 pub use shared::Stored;

@@ -117,7 +117,12 @@ fn system_text(system: &System, names: &impl Names) -> Option<String> {
             let what = if *blocked { "block" } else { "no longer block" };
             Some(format!("you {what} {}", names.of(*user)))
         }
-        System::ChannelAdded { .. } | System::ChannelRemoved { .. } => None,
+        System::ChannelUpdated { by, name: Some(name), .. } => {
+            Some(format!("{} named this channel {}", names.of(*by), safe_line(name)))
+        }
+        System::ChannelUpdated { name: None, .. }
+        | System::ChannelAdded { .. }
+        | System::ChannelRemoved { .. } => None,
     }
 }
 
@@ -166,6 +171,7 @@ pub(crate) fn people_of(event: &Event) -> Vec<UserNo> {
         }
         Content::System(System::MemberRemoved { by, member, .. }) => people.extend([*by, *member]),
         Content::System(System::MemberLeft { member }) => people.push(*member),
+        Content::System(System::ChannelUpdated { by, .. }) => people.push(*by),
         Content::System(System::BlockSet { user, .. }) => people.push(*user),
         _ => {}
     }
@@ -235,6 +241,15 @@ mod tests {
                     members: vec![UserNo::new(1), UserNo::new(2)],
                 }),
                 Some("[01:02:03Z] * alice made this channel with bob"),
+            ),
+            (
+                Content::System(System::ChannelUpdated {
+                    by: UserNo::new(1),
+                    name: Some("저녁\u{1b}[2J".into()),
+                    custom: None,
+                    version: 7,
+                }),
+                Some("[01:02:03Z] * alice named this channel 저녁[2J"),
             ),
             (Content::Unknown, None),
         ];

@@ -332,6 +332,7 @@ impl Replica {
         let changes = matches!(
             kind,
             Kind::CreateChannel(_)
+                | Kind::UpdateChannel(_)
                 | Kind::OpenDirect(_)
                 | Kind::AddMembers(_)
                 | Kind::RemoveMember(_)

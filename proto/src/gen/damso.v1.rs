@@ -17,7 +17,7 @@ pub struct ChannelInfo {
     /// For `direct`: the other person.
     #[prost(uint64, tag = "6")]
     pub peer: u64,
-    /// For `group` and `broadcast`: 1-128 bytes, chosen by its maker.
+    /// For `group` and `broadcast`: 1-128 bytes.
     #[prost(string, tag = "7")]
     pub name: ::prost::alloc::string::String,
     /// Counts up with every change of members or settings.
@@ -50,6 +50,29 @@ pub struct CreateChannel {
     /// GROUP or BROADCAST; unspecified = GROUP.
     #[prost(enumeration = "ChannelKind", tag = "3")]
     pub kind: i32,
+}
+/// Changes a group or a broadcast. Needs a key. Answered by Done. What is absent stays as it is; at least
+/// one of the two is there.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct UpdateChannel {
+    #[prost(uint64, tag = "1")]
+    pub channel: u64,
+    /// 1-128 bytes (owners, moderators, the service).
+    #[prost(string, optional, tag = "2")]
+    pub name: ::core::option::Option<::prost::alloc::string::String>,
+    /// Instead of all that was noted before (the service).
+    #[prost(message, optional, tag = "3")]
+    pub custom: ::core::option::Option<CustomMap>,
+}
+/// What a backend notes: at most 32 entries, 4 KiB together. A map alone could not be absent: without
+/// entries it is, on the wire, nothing.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CustomMap {
+    #[prost(btree_map = "string, string", tag = "1")]
+    pub entries: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
 }
 /// Finds the direct channel with a person, or makes it. Needs a key. Answered by ChannelInfo.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -361,7 +384,7 @@ impl Role {
 }
 /// One numbered entry of a channel's log. Byte-identical for everyone who receives it.
 /// Its time is the millisecond in its id: (id >> 22) + 1767225600000.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Event {
     #[prost(uint64, tag = "1")]
     pub channel: u64,
@@ -387,7 +410,7 @@ pub struct Event {
 }
 /// Nested message and enum types in `Event`.
 pub mod event {
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum Content {
         #[prost(string, tag = "8")]
         Text(::prost::alloc::string::String),
@@ -407,9 +430,9 @@ pub struct Custom {
     pub body: ::prost::bytes::Bytes,
 }
 /// What happened in a channel, or to a person.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct System {
-    #[prost(oneof = "system::What", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9")]
+    #[prost(oneof = "system::What", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10")]
     pub what: ::core::option::Option<system::What>,
 }
 /// Nested message and enum types in `System`.
@@ -496,7 +519,20 @@ pub mod system {
         #[prost(bool, tag = "2")]
         pub blocked: bool,
     }
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    /// What changed is there, as it is from now on; what is absent stayed as it was.
+    #[derive(Clone, PartialEq, ::prost::Message)]
+    pub struct ChannelUpdated {
+        #[prost(uint64, tag = "1")]
+        pub by: u64,
+        #[prost(string, optional, tag = "2")]
+        pub name: ::core::option::Option<::prost::alloc::string::String>,
+        #[prost(message, optional, tag = "3")]
+        pub custom: ::core::option::Option<super::CustomMap>,
+        /// ChannelInfo.version as of this change: a copy of that version or a later one has it in it.
+        #[prost(uint64, tag = "4")]
+        pub version: u64,
+    }
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum What {
         #[prost(message, tag = "1")]
         Created(Created),
@@ -520,6 +556,9 @@ pub mod system {
         /// In the own log of who blocks.
         #[prost(message, tag = "9")]
         BlockSet(BlockSet),
+        /// In the channel's log, of a broadcast, too.
+        #[prost(message, tag = "10")]
+        ChannelUpdated(ChannelUpdated),
     }
 }
 /// Appends a message. Needs a key. Answered by Ack after the durable commit, or by Refusal.
@@ -670,7 +709,7 @@ pub struct Page {
     pub floor: u64,
 }
 /// An event with later ones folded in.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Row {
     #[prost(message, optional, tag = "1")]
     pub event: ::core::option::Option<Event>,
@@ -1096,7 +1135,7 @@ pub struct ClientFrame {
     pub attempt: u32,
     #[prost(
         oneof = "client_frame::Kind",
-        tags = "1, 3, 5, 6, 7, 8, 9, 10, 22, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 50"
+        tags = "1, 3, 5, 6, 7, 8, 9, 10, 22, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 50"
     )]
     pub kind: ::core::option::Option<client_frame::Kind>,
 }
@@ -1152,6 +1191,8 @@ pub mod client_frame {
         Unblock(super::Unblock),
         #[prost(message, tag = "44")]
         ListBlocks(super::ListBlocks),
+        #[prost(message, tag = "45")]
+        UpdateChannel(super::UpdateChannel),
         #[prost(message, tag = "50")]
         FindPeople(super::FindPeople),
     }

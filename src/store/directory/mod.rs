@@ -25,6 +25,7 @@ mod schema; //   the tables, and their version
 mod seam; //     what every engine does
 mod service_keys; // who a backend is, and what its requests are known by
 mod sqlite; //   the embedded engine
+mod update; //   ... of the command on a channel's name and notes
 
 #[cfg(test)]
 mod contract; // the laws of every engine

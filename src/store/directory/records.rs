@@ -135,7 +135,7 @@ pub struct Heading {
     pub kind: Kind,
     /// Of a direct channel empty.
     pub name: String,
-    /// Counts up with every change of members.
+    /// Counts up with every change of members, name or notes.
     pub version: u64,
     /// How many are in it.
     pub members: u64,
@@ -154,7 +154,7 @@ pub struct Channel {
     pub kind: Kind,
     /// Of a direct channel empty.
     pub name: String,
-    /// Counts up with every change of members; 0 for a person's own log.
+    /// Counts up with every change of members, name or notes; 0 for a person's own log.
     pub version: u64,
     /// Everyone in it, by rising number; of a broadcast, everyone who may more than read.
     pub members: Vec<Member>,

@@ -11,6 +11,7 @@ use crate::model::device::DeviceId;
 use crate::model::limits;
 use crate::model::naming::{ChannelKey, CustomMap};
 use crate::model::rights::{Denied, Role};
+use crate::model::update::ChannelUpdate;
 
 /// The directory. Every call may block on a disk and belongs behind the blocking door.
 ///
@@ -180,6 +181,20 @@ pub trait Directory: Send + Sync {
         command: &Command,
         user: UserNo,
         peer: UserNo,
+    ) -> Result<Done, DirectoryError>;
+
+    /// Gives a group or a broadcast another name, or notes something else on it, which an event at
+    /// `at` tells. Where nothing would be different, nothing changes.
+    ///
+    /// # Errors
+    /// [`DirectoryError::NoChannel`], [`DirectoryError::Denied`], [`DirectoryError::KeyReused`],
+    /// [`DirectoryError::Engine`].
+    fn update_channel(
+        &self,
+        command: &Command,
+        channel: ChannelNo,
+        update: &ChannelUpdate,
+        at: Seq,
     ) -> Result<Done, DirectoryError>;
 
     /// Adds people at `at`: the seq of the event that will tell it, or that will come next where

@@ -24,6 +24,7 @@ use super::{devices, reads, schema};
 use crate::model::device::DeviceId;
 use crate::model::naming::{ChannelKey, CustomMap};
 use crate::model::rights::Role;
+use crate::model::update::ChannelUpdate;
 use crate::runtime::private_file;
 use crate::runtime::random::Random;
 
@@ -243,6 +244,16 @@ impl Directory for Sqlite {
 
     fn open_direct(&self, command: &Command, user: UserNo, peer: UserNo) -> Result<Done> {
         self.command(command, |work| work.open_direct(user, peer))
+    }
+
+    fn update_channel(
+        &self,
+        command: &Command,
+        channel: ChannelNo,
+        update: &ChannelUpdate,
+        at: Seq,
+    ) -> Result<Done> {
+        self.command(command, |work| work.update_channel(channel, update, at))
     }
 
     fn add_members(

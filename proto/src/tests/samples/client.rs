@@ -141,6 +141,14 @@ fn channels() -> Vec<Sample<ClientFrame>> {
     let bans = wire::ListBans { channel: GROUP, after: ALICE, limit: 100 };
     let (block, unblock) = (wire::Block { user: BOB }, wire::Unblock { user: BOB });
     let blocks = wire::ListBlocks { after: ALICE, limit: 100 };
+    let rename =
+        wire::UpdateChannel { channel: GROUP, name: Some("저녁".into()), ..Default::default() };
+    let note = wire::UpdateChannel {
+        channel: GROUP,
+        custom: Some(wire::CustomMap { entries: [("color".into(), "red".into())].into() }),
+        ..Default::default()
+    };
+    let forget = wire::UpdateChannel { custom: Some(Default::default()), ..note.clone() };
     let remove = wire::RemoveMember { channel: GROUP, user: BOB };
     let leave = wire::LeaveChannel { channel: GROUP };
     let members = wire::ListMembers { channel: GROUP, after: ALICE, limit: 100 };
@@ -159,6 +167,9 @@ fn channels() -> Vec<Sample<ClientFrame>> {
         sample("block", changing(35, Kind::Block(block))),
         sample("unblock", changing(36, Kind::Unblock(unblock))),
         sample("list-blocks", asking(37, Kind::ListBlocks(blocks))),
+        sample("rename-channel", changing(38, Kind::UpdateChannel(rename))),
+        sample("note-on-channel", changing(39, Kind::UpdateChannel(note))),
+        sample("note-nothing-on-channel", changing(40, Kind::UpdateChannel(forget))),
         sample("set-role", changing(30, Kind::SetRole(set_role))),
         sample("remove-member", changing(24, Kind::RemoveMember(remove))),
         sample("leave-channel", changing(25, Kind::LeaveChannel(leave))),

@@ -214,6 +214,17 @@ fn events() -> Vec<Sample<ServerFrame>> {
     };
     let own_role = system::RoleSet { channel: BROADCAST, ..role_set };
     let block_set = system::BlockSet { user: BOB, blocked: true };
+    let renamed = system::ChannelUpdated {
+        by: ALICE,
+        name: Some("저녁".into()),
+        version: 7,
+        ..Default::default()
+    };
+    let noted = system::ChannelUpdated {
+        custom: Some(wire::CustomMap { entries: [("color".into(), "red".into())].into() }),
+        version: 8,
+        ..Default::default()
+    };
     let channel_removed = system::ChannelRemoved { channel: GROUP, to: 310 };
     vec![
         sample("event-text", bare(Kind::Event(text(301, ALICE, "점심 먹자")))),
@@ -232,6 +243,8 @@ fn events() -> Vec<Sample<ServerFrame>> {
         sample("event-role-set", system(What::RoleSet(role_set))),
         sample("event-own-role-set", personal(What::RoleSet(own_role))),
         sample("event-block-set", personal(What::BlockSet(block_set))),
+        sample("event-channel-renamed", system(What::ChannelUpdated(renamed))),
+        sample("event-channel-noted", system(What::ChannelUpdated(noted))),
         sample("event-channel-added", personal(What::ChannelAdded(channel_added))),
         sample("event-channel-removed", personal(What::ChannelRemoved(channel_removed))),
     ]
