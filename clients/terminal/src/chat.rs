@@ -105,6 +105,11 @@ impl Chat {
                 self.enter(channel).await;
                 Ok(())
             }
+            Command::Rename(name) => {
+                let seq = self.client.rename(self.here()?, &name).await.map_err(told)?;
+                self.done(seq, "that is its name already");
+                Ok(())
+            }
             Command::Add(uid) => self.add(&uid).await,
             Command::Remove(uid) => self.remove(&uid).await,
             Command::Role { uid, role } => self.set_role(&uid, role).await,
@@ -339,7 +344,9 @@ impl Chat {
             let added = matches!(event.content, Content::System(System::ChannelAdded { .. }));
             added || (event.channel.self_user().is_none() && !known(event.channel))
         };
-        if events.iter().any(|event| is_new(&event)) {
+        // What is left out may have named a channel otherwise.
+        let is_cut = |it: &Update| matches!(it, Update::Skipped { .. } | Update::RolledBack { .. });
+        if events.iter().any(|event| is_new(&event)) || updates.iter().any(is_cut) {
             // Without an answer the channel stays unnamed until the next one.
             let _ = timeout(LOOKUP_LIMIT, self.load_channels()).await;
         }
@@ -371,7 +378,11 @@ impl Chat {
             self.screen.note(&format!("now in {name}"));
             self.prompt();
         }
+        let renamed = self.channels.iter_mut().any(|known| known.follow(event));
         self.show(event, self.current != Some(event.channel));
+        if renamed && self.current == Some(event.channel) {
+            self.prompt();
+        }
     }
 
     fn show(&mut self, event: &Event, elsewhere: bool) {

@@ -27,6 +27,8 @@ pub(crate) enum Command {
     },
     /// To the channel of this place in the list, from 1.
     Switch(usize),
+    /// Another name for the current channel.
+    Rename(String),
     Add(Uid),
     Remove(Uid),
     Role {
@@ -59,6 +61,7 @@ text                   send it to the current channel (//text sends /text)
 /broadcast NAME UID... make a channel in which I write and these people read
 /channels              list my channels, numbered
 /switch N              go to channel N of that list
+/rename NAME           give this channel another name (owners, moderators)
 /history [N]           show the last N messages (20)
 /members               who is in this channel
 /add UID               let someone into this channel (owners, moderators)
@@ -105,6 +108,9 @@ impl Command {
                 _ => Err("/switch N, where N is a number that /channels shows"),
             },
             ("switch", _) => Err("/switch N"),
+            ("rename", []) => Err("/rename NAME"),
+            // A name may have blanks in it.
+            ("rename", words) => Ok(Self::Rename(words.join(" "))),
             ("add", [uid]) => Ok(Self::Add(parse_uid(uid)?)),
             ("add", _) => Err("/add UID"),
             ("remove", [uid]) => Ok(Self::Remove(parse_uid(uid)?)),
@@ -185,6 +191,7 @@ mod tests {
             ("/switch 2", Ok(Command::Switch(2))),
             ("/history", Ok(Command::History(HISTORY_ROWS))),
             ("/history 500", Ok(Command::History(500))),
+            ("/rename 점심 모임", Ok(Command::Rename("점심 모임".into()))),
             ("/add bob", Ok(Command::Add(uid("bob")))),
             ("/remove bob", Ok(Command::Remove(uid("bob")))),
             ("/broadcast news", Ok(Command::Broadcast { name: "news".into(), uids: vec![] })),
@@ -210,6 +217,7 @@ mod tests {
         for line in lines.into_iter().chain([
             "/history 0",
             "/leave now",
+            "/rename ",
             "/role bob king",
             "/role bob",
             &long,
