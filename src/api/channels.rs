@@ -1,17 +1,20 @@
-//! Channels: make, find.
+//! Channels: make, find, change.
 
 use std::collections::BTreeMap;
 
 use axum::http::StatusCode;
 use damso_proto::id::Uid;
 use damso_proto::wire;
+use damso_proto::wire::client_frame::Kind as Asked;
 use serde::{Deserialize, Serialize};
 
-use super::ask::{Answer, Ask, channel_refused, envelope, uid};
+use super::ask::{Answer, Ask, channel_refused, envelope, refused, uid};
+use super::members;
 use super::problem::Problem;
 use crate::model::draft::{ChannelDraft, Invalid};
 use crate::model::naming::{ChannelKey, CustomMap};
-use crate::model::rights::Kind;
+use crate::model::rights::{Actor, Kind};
+use crate::model::update::UpdateDraft;
 use crate::requests::{self, ByBackend, ChannelName, Established};
 
 #[derive(Deserialize)]
@@ -21,6 +24,14 @@ pub(super) struct Make {
     name: Option<String>,
     owner: Option<String>,
     members: Option<Vec<String>>,
+    custom: Option<BTreeMap<String, String>>,
+}
+
+/// What is left out stays as it is.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Change {
+    name: Option<String>,
     custom: Option<BTreeMap<String, String>>,
 }
 
@@ -106,6 +117,27 @@ pub(super) async fn find(ask: Ask) -> Result<Answer, Problem> {
         Box::pin(async move { requests::channel(name, floors).await.map_err(channel_refused) })
     });
     Answer::of(&Channel::from(found.await?))
+}
+
+pub(super) async fn change(ask: Ask) -> Result<Answer, Problem> {
+    let name_of_it = ask.channel()?;
+    let Change { name, custom } = ask.json()?;
+    let custom = custom.map(|entries| wire::CustomMap { entries });
+    let mut request = wire::UpdateChannel { name, custom, ..Default::default() };
+    // Checked before the request's name is taken; the channel is not known yet.
+    UpdateDraft::check(request.clone())?;
+    let inner = ask.known_by().await?;
+    let changed = ask.in_channel(move |floors, route| {
+        Box::pin(async move {
+            let channel = requests::channel(name_of_it, floors).await.map_err(channel_refused)?;
+            request.channel = channel.number.get();
+            let from = envelope(route, Some(inner), floors);
+            let asked = Asked::UpdateChannel(request);
+            let reply = requests::handle(Actor::Service, from, asked, floors).await;
+            members::done(reply).map_err(refused)
+        })
+    });
+    Answer::of(&changed.await?)
 }
 
 fn check(asked: Make, key: Option<ChannelKey>, members_max: usize) -> Result<New, Problem> {

@@ -69,6 +69,7 @@ mod tests {
             ("MakeUser", fields::<people::Make>()),
             ("GiveToken", fields::<people::GiveToken>()),
             ("MakeChannel", fields::<channels::Make>()),
+            ("ChangeChannel", fields::<channels::Change>()),
             ("AddMembers", fields::<members::Add>()),
             ("GiveRole", fields::<members::GiveRole>()),
             ("Mute", fields::<members::Mute>()),

@@ -32,6 +32,7 @@ pub(super) enum Method {
     Get,
     Put,
     Post,
+    Patch,
     Delete,
 }
 
@@ -41,6 +42,7 @@ impl Method {
             Self::Get => MethodFilter::GET,
             Self::Put => MethodFilter::PUT,
             Self::Post => MethodFilter::POST,
+            Self::Patch => MethodFilter::PATCH,
             Self::Delete => MethodFilter::DELETE,
         }
     }
@@ -51,6 +53,7 @@ impl Method {
             Self::Get => "get",
             Self::Put => "put",
             Self::Post => "post",
+            Self::Patch => "patch",
             Self::Delete => "delete",
         }
     }
@@ -79,7 +82,7 @@ const BAN: &str = "/v1/channels/{channel}/bans/{uid}";
 const MESSAGES: &str = "/v1/channels/{channel}/messages";
 
 /// Every one.
-pub(super) static ROUTES: [Route; 24] = [
+pub(super) static ROUTES: [Route; 25] = [
     route(Method::Put, USER, Scope::Users, |ask| Box::pin(people::make(ask))),
     route(Method::Get, USER, Scope::Read, |ask| Box::pin(people::find(ask))),
     route(Method::Post, TOKENS, Scope::Users, |ask| Box::pin(people::give_token(ask))),
@@ -90,6 +93,7 @@ pub(super) static ROUTES: [Route; 24] = [
     route(Method::Delete, BLOCK, Scope::Users, |ask| Box::pin(blocks::unblock(ask))),
     route(Method::Post, "/v1/channels", Scope::Channels, |ask| Box::pin(channels::make_any(ask))),
     route(Method::Put, CHANNEL, Scope::Channels, |ask| Box::pin(channels::make_by_key(ask))),
+    route(Method::Patch, CHANNEL, Scope::Channels, |ask| Box::pin(channels::change(ask))),
     route(Method::Get, CHANNEL, Scope::Read, |ask| Box::pin(channels::find(ask))),
     route(Method::Get, MEMBERS, Scope::Read, |ask| Box::pin(members::list(ask))),
     route(Method::Post, MEMBERS, Scope::Channels, |ask| Box::pin(members::add(ask))),

@@ -9,7 +9,7 @@ pub enum Scope {
     /// Make people, note on them, give them tokens, end those and their devices, and say whom
     /// they block.
     Users = 1,
-    /// Make channels, and say who is in them, who writes, and who is kept out.
+    /// Make channels, name and note on them, and say who is in them, who writes, and who is kept out.
     Channels = 1 << 1,
     /// Send.
     Messages = 1 << 2,

@@ -192,7 +192,7 @@ fn a_key_does_what_its_scopes_say_and_the_refusal_names_the_missing_one() {
     order(&backend, &["alice"]);
     backend.put("/v1/users/bob", &json!({})).done();
     let muted = format!("{MEMBERS}/alice/mute");
-    let routes: [(&str, &str, &str, Value); 14] = [
+    let routes: [(&str, &str, &str, Value); 15] = [
         ("users", "DELETE", "/v1/users/alice/tokens", json!({})),
         ("users", "DELETE", "/v1/users/alice/devices/d", json!({})),
         ("users", "PUT", "/v1/users/bob/blocks/alice", json!({})),
@@ -202,6 +202,7 @@ fn a_key_does_what_its_scopes_say_and_the_refusal_names_the_missing_one() {
         ("users", "PUT", "/v1/users/bob", json!({})),
         ("users", "POST", "/v1/users/alice/tokens", json!({})),
         ("channels", "PUT", ORDER, json!({"name": "Order 1234"})),
+        ("channels", "PATCH", ORDER, json!({"name": "Order 1234"})),
         ("channels", "POST", MEMBERS, json!({"uids": ["alice"]})),
         ("messages", "POST", MESSAGES, said("x")),
         ("read", "GET", MESSAGES, json!({})),

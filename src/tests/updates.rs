@@ -1,6 +1,7 @@
 //! What a channel is called, and what is noted on it: who may say so, and who hears it, over real
-//! connections.
+//! connections and from a backend.
 
+use std::collections::BTreeMap;
 use std::thread;
 
 use damso_proto::code::Code;
@@ -9,7 +10,9 @@ use damso_proto::wire::event::Content;
 use damso_proto::wire::server_frame::Kind as Said;
 use damso_proto::wire::system::{ChannelUpdated, What};
 use damso_proto::wire::{self, ChannelKind, Role};
+use serde_json::{Value, json};
 
+use super::api::{MESSAGES, ORDER, log_in, order, start};
 use super::broadcast::{Person, add, make};
 use super::raw::{cursors, fresh_key};
 use super::server::{Local, UNBOUND};
@@ -177,4 +180,71 @@ fn names_stand_in_one_queue_with_what_is_sent_meanwhile() {
     let expected =
         (0..RENAMES).map(|number| renamed(&alice, &format!("이름 {number}"), number + 2));
     assert_eq!(told, expected.collect::<Vec<_>>());
+}
+
+#[test]
+fn a_backend_changes_what_it_has_made_and_its_people_hear_it() {
+    let (_server, backend) = start(&[]);
+    let asked = json!({"name": "Order 1234", "members": ["alice"], "custom": {"state": "new"}});
+    backend.put("/v1/users/alice", &json!({})).done();
+    let made = backend.put(ORDER, &asked).done();
+    let patch = |body: &Value| backend.ask("PATCH", ORDER, &[], &body.to_string());
+    let mut alice = log_in(&backend, "alice");
+    let both = json!({"name": "주문 1234", "custom": {"state": "paid", "total": "12"}});
+    let name = [("Idempotency-Key", "paid")];
+    let paid = || backend.ask("PATCH", ORDER, &name, &both.to_string());
+    let first = paid().done();
+    assert_eq!(first, json!({"seq": 2}));
+    let event = alice.event();
+    let custom = BTreeMap::from([("state", "paid"), ("total", "12")]);
+    let entries = custom.into_iter().map(|(name, text)| (name.to_owned(), text.to_owned()));
+    let told = What::ChannelUpdated(ChannelUpdated {
+        by: 0,
+        name: Some("주문 1234".to_owned()),
+        custom: Some(wire::CustomMap { entries: entries.collect() }),
+        version: 2,
+    });
+    assert_eq!(event.content, Some(Content::System(wire::System { what: Some(told) })));
+    // Nothing is left of what was noted, and nothing else is different.
+    assert_eq!(patch(&json!({"custom": {}})).done(), json!({"seq": 3}));
+    assert_eq!(paid().done(), first, "asked again under its name: the first answer");
+    assert_eq!(patch(&json!({"custom": {}, "name": "주문 1234"})).done(), json!({"seq": 0}));
+    let now = backend.get(ORDER).done();
+    assert_eq!((&now["name"], &now["custom"]), (&json!("주문 1234"), &json!({})));
+    assert_eq!((&now["version"], &now["head"]), (&json!(3), &json!(3)));
+    assert_eq!(backend.put(ORDER, &asked).done(), now, "made once, found ever after");
+    let rows = backend.get(&format!("{MESSAGES}?limit=2")).done();
+    let system = rows["messages"].as_array().expect("a page").iter().map(|row| &row["system"]);
+    assert!(system.eq(["channel_updated", "channel_updated"]));
+    let by_number = format!("/v1/channels/{}", made["channel"]);
+    assert_eq!(backend.ask("PATCH", &by_number, &[], r#"{"name":"x"}"#).status, 200);
+}
+
+#[test]
+fn what_a_backend_may_not_change_is_refused_with_the_field_at_fault() {
+    let (_server, backend) = start(&[]);
+    order(&backend, &["alice", "bob"]);
+    let direct = json!({"kind": "direct", "members": ["alice", "bob"]});
+    let direct = backend.post("/v1/channels", &direct).done()["channel"].clone();
+    let direct = format!("/v1/channels/{direct}");
+    let long = json!({"name": "이".repeat(43)}).to_string();
+    let many: BTreeMap<_, _> = (0..33).map(|number| (number.to_string(), "x")).collect();
+    let many = json!({ "custom": many }).to_string();
+    for (path, body, expected) in [
+        (ORDER, "{}", (422, "invalid", "name")),
+        (ORDER, r#"{"name":""}"#, (422, "invalid", "name")),
+        (ORDER, r#"{"name":"a\nb"}"#, (422, "invalid", "name")),
+        (ORDER, &long, (422, "too_large", "name")),
+        (ORDER, &many, (422, "too_large", "custom")),
+        (ORDER, r#"{"custom":{"a":1}}"#, (422, "invalid", "custom.a")),
+        (ORDER, r#"{"kind":"broadcast"}"#, (422, "invalid", "kind")),
+        (&direct, r#"{"name":"theirs"}"#, (403, "not_allowed", "")),
+        (&direct, r#"{"custom":{"a":"1"}}"#, (403, "not_allowed", "")),
+        ("/v1/channels/order:77", r#"{"name":"x"}"#, (404, "not_found", "")),
+        ("/v1/channels/3", r#"{"name":"x"}"#, (404, "not_found", "")),
+    ] {
+        let answer = backend.ask("PATCH", path, &[], body);
+        assert_eq!(answer.problem(), expected, "{path} {body}");
+    }
+    assert_eq!(backend.get(ORDER).done()["version"], 1, "nothing was changed");
 }
