@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use damso::runtime::clock::Clock as _;
 use damso_client::{
-    ChannelNo, Client, Connecting, Draft, Error, Options, Platform, Position, SendHandle, Seq,
-    Snapshot, State, Stream, Uid, Update, UserNo,
+    Channel, ChannelNo, Client, Connecting, Draft, Error, Options, Platform, Position, SendHandle,
+    Seq, Snapshot, State, Stream, Uid, Update, UserNo,
 };
 use damso_loadtest::checker::{BodyHash, Observation, ReceiverNo, SessionNo};
 use damso_proto::address::ConnectionString;
@@ -41,6 +41,8 @@ pub(crate) struct Device {
     user: Cell<Option<UserNo>>,
     written: Cell<u64>,
     reached: RefCell<BTreeMap<ChannelNo, Seq>>,
+    /// What the app keeps of channels, and holds true by what comes.
+    copies: RefCell<BTreeMap<ChannelNo, Channel>>,
     /// Channels that it was removed from: what comes next begins a new stretch.
     left: RefCell<BTreeSet<ChannelNo>>,
     dice: Dice,
@@ -95,6 +97,7 @@ impl Device {
             user: Cell::new(None),
             written: Cell::new(0),
             reached: RefCell::default(),
+            copies: RefCell::default(),
             left: RefCell::default(),
             dice,
         });
@@ -145,6 +148,16 @@ impl Device {
     /// The last event of a channel that the app was given.
     pub(crate) fn reached(&self, channel: ChannelNo) -> Seq {
         self.reached.borrow().get(&channel).copied().unwrap_or(Seq::ZERO)
+    }
+
+    /// Keeps a copy of a channel from now on.
+    pub(crate) fn keep(&self, copy: Channel) {
+        self.copies.borrow_mut().insert(copy.channel, copy);
+    }
+
+    /// The copy of a channel, as it is by now.
+    pub(crate) fn copy(&self, channel: ChannelNo) -> Option<Channel> {
+        self.copies.borrow().get(&channel).cloned()
     }
 
     /// Writes a message that nobody else writes, and follows what becomes of it.
@@ -261,6 +274,9 @@ impl Device {
                 let seen = seen(event);
                 watch.observe(Observation::Received { receiver, session, seen });
                 self.reached.borrow_mut().insert(channel, seq);
+                if let Some(copy) = self.copies.borrow_mut().get_mut(&channel) {
+                    copy.follow(event);
+                }
             }
             Update::Skipped { channel, to, .. } => {
                 let (channel, to) = (*channel, *to);

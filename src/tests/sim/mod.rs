@@ -24,6 +24,7 @@ mod device; //    a person's device with the SDK on it
 mod dice; //      every choice that is made
 mod ear; //       a device that hears frames, not what an SDK makes of them
 mod harm; //      what befalls a device, and what a dying process leaves
+mod names; //     those who lead a channel name it while everything suffers
 mod network; //   lines between devices and the server, and what happens to them
 mod resumes; //   devices come back while events arrive
 mod revokes; //   people are removed while messages flow
