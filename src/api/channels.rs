@@ -120,7 +120,7 @@ pub(super) async fn find(ask: Ask) -> Result<Answer, Problem> {
 }
 
 pub(super) async fn change(ask: Ask) -> Result<Answer, Problem> {
-    let name_of_it = ask.channel()?;
+    let which = ask.channel()?;
     let Change { name, custom } = ask.json()?;
     let custom = custom.map(|entries| wire::CustomMap { entries });
     let mut request = wire::UpdateChannel { name, custom, ..Default::default() };
@@ -129,7 +129,7 @@ pub(super) async fn change(ask: Ask) -> Result<Answer, Problem> {
     let inner = ask.known_by().await?;
     let changed = ask.in_channel(move |floors, route| {
         Box::pin(async move {
-            let channel = requests::channel(name_of_it, floors).await.map_err(channel_refused)?;
+            let channel = requests::channel(which, floors).await.map_err(channel_refused)?;
             request.channel = channel.number.get();
             let from = envelope(route, Some(inner), floors);
             let asked = Asked::UpdateChannel(request);
