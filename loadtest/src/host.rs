@@ -34,6 +34,14 @@ impl Process {
         let resident_bytes = pages * rustix::param::page_size() as u64;
         Some(Self { cpu_ns, resident_bytes, descriptors })
     }
+
+    /// How many of its descriptors are files with a name. `None`: it is gone, or not ours to see.
+    pub fn files(pid: u32) -> Option<u64> {
+        let links = fs::read_dir(format!("/proc/{pid}/fd")).ok()?;
+        let links = links.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+        // Sockets, pipes and the like are `socket:[...]`.
+        Some(links.filter(|link| link.is_absolute()).count() as u64)
+    }
 }
 
 /// A reading of the whole machine, in clock ticks since its start.

@@ -56,6 +56,7 @@ pub(super) fn at_rest(opponent: &Opponent, earlier: Option<&Rest>) -> Rest {
 fn read(opponent: &Opponent) -> Rest {
     // Before the page, whose connection is one of the descriptors.
     let server = opponent.watch.read();
+    let files = opponent.watch.files();
     let tables = opponent.page.as_ref().and_then(Watch::tables).unwrap_or_default();
-    Rest { server, tables }
+    Rest { server, files, tables }
 }

@@ -50,6 +50,14 @@ impl Watch {
         }
     }
 
+    /// Files that it has open. `None`: that is not to be had.
+    pub(super) fn files(&self) -> Option<u64> {
+        match self {
+            Self::Nothing | Self::Page { .. } => None,
+            Self::Process(pid) => Process::files(*pid),
+        }
+    }
+
     /// How much each table of the server holds now. `None`: there is no page that says so.
     pub(super) fn tables(&self) -> Option<BTreeMap<String, f64>> {
         match self {
@@ -60,8 +68,11 @@ impl Watch {
 }
 
 /// Gauges that are no tables: sizes of things that grow by design, states, times and identities.
-const NO_TABLES: [&str; 9] = [
+const NO_TABLES: [&str; 12] = [
     "damso_certificate_not_after_seconds",
+    "damso_memory_budget_bytes",
+    "damso_memory_level",
+    "damso_memory_used_bytes",
     "damso_store_committer_priority_raised",
     "damso_store_free_bytes",
     "damso_store_high_water_id",

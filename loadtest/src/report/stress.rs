@@ -28,6 +28,8 @@ pub struct Visits {
 pub struct Rest {
     /// Its process. `None`: not known.
     pub server: Option<Process>,
+    /// Of its descriptors, files: its store opens what it reads, up to a bound. `None`: not known.
+    pub files: Option<u64>,
     /// How much each of its tables holds, all shards together; empty: not known.
     pub tables: BTreeMap<String, f64>,
 }
@@ -35,7 +37,7 @@ pub struct Rest {
 /// What a server at rest held after the first phase with visits, and after the last.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Growth {
-    /// [`MEMORY`], [`MEMORY_BESIDE`], [`DESCRIPTORS`], or a table's name.
+    /// [`MEMORY`], [`MEMORY_BESIDE`], [`DESCRIPTORS`], [`DESCRIPTORS_BESIDE`], or a table's name.
     pub what: String,
     /// After the first.
     pub first: f64,
@@ -52,6 +54,8 @@ pub const MEMORY_BESIDE: &str = "memory beside unflushed messages";
 pub const UNFLUSHED: &str = "damso_store_unflushed_bytes";
 /// Open descriptors.
 pub const DESCRIPTORS: &str = "descriptors";
+/// The same without files: what is judged.
+pub const DESCRIPTORS_BESIDE: &str = "descriptors beside files";
 
 /// A server that was asked to end, and started again on the same data. What was acknowledged and is
 /// missing then is a broken law of the verdict.
@@ -131,10 +135,14 @@ impl Visits {
 }
 
 impl Rest {
+    fn descriptors_beside(&self) -> u64 {
+        let open = self.server.map_or(0, |server| server.descriptors);
+        open.saturating_sub(self.files.unwrap_or(0))
+    }
+
     /// No table holds more than it did at `earlier`, and no more descriptors are open.
     pub fn is_within(&self, earlier: &Self) -> bool {
-        let open = |rest: &Self| rest.server.map_or(0, |server| server.descriptors);
-        if open(self) > open(earlier) {
+        if self.descriptors_beside() > earlier.descriptors_beside() {
             return false;
         }
         self.tables.iter().all(|(name, held)| {
@@ -157,6 +165,8 @@ impl Growth {
             found.push(of(MEMORY, resident, later));
             found.push(of(MEMORY_BESIDE, resident - unflushed(first), later - unflushed(last)));
             found.push(of(DESCRIPTORS, before.descriptors as f64, after.descriptors as f64));
+            let beside = |rest: &Rest| rest.descriptors_beside() as f64;
+            found.push(of(DESCRIPTORS_BESIDE, beside(first), beside(last)));
         }
         found.extend(last.tables.iter().map(|(name, last)| Self {
             what: name.clone(),
@@ -175,7 +185,7 @@ impl Growth {
     /// It is more than it may be: memory by a share, anything else by one.
     pub fn is_too_much(&self, memory_share_max: f64) -> bool {
         match self.what.as_str() {
-            MEMORY | UNFLUSHED => false,
+            MEMORY | UNFLUSHED | DESCRIPTORS => false,
             MEMORY_BESIDE => self.share() > memory_share_max,
             _ => self.last > self.first,
         }
@@ -190,7 +200,7 @@ mod tests {
         let server = Some(Process { cpu_ns: 0, resident_bytes, descriptors: 9 });
         let tables = [("sessions".to_owned(), sessions), (UNFLUSHED.to_owned(), 10.0 * sessions)];
         let tables = tables.into();
-        Phase { rest: Some(Rest { server, tables }), ..Phase::default() }
+        Phase { rest: Some(Rest { server, files: Some(3), tables }), ..Phase::default() }
     }
 
     #[test]
@@ -199,7 +209,7 @@ mod tests {
         let found = Growth::over(&phases);
         let too_much: Vec<&str> =
             found.iter().filter(|one| one.is_too_much(0.02)).map(|one| one.what.as_str()).collect();
-        assert_eq!((found.len(), too_much), (5, vec!["sessions"]));
+        assert_eq!((found.len(), too_much), (6, vec!["sessions"]));
         // 950 -> 965 without what is unflushed.
         assert!(found.iter().any(|one| one.is_too_much(0.01) && one.what == MEMORY_BESIDE));
         assert!(Growth::over(&phases[..2]).is_empty(), "one rest says nothing");
