@@ -6,6 +6,12 @@ use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
+use socket2::SockRef;
+
+/// Segments of a network between hosts. Those of loopback have 64 KiB, as much as a receive buffer:
+/// a reader that was slow leaves its sender with a window of less than one segment, which it may
+/// not use, and the kernel looks again after 14 s, then 28 s. No network does that to a phone.
+const SEGMENT_BYTES: u32 = 1_460;
 
 /// Opens a socket that connects to `to` without waiting; when it is writable, it is there.
 ///
@@ -36,6 +42,8 @@ fn dial(to: SocketAddr, from: Option<IpAddr>, receive_bytes: Option<usize>) -> i
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let socket = net::socket_with(family, SocketType::STREAM, flags, None)?;
     sockopt::set_tcp_nodelay(&socket, true)?;
+    // Told to the other end, whose segments are no longer then, either.
+    SockRef::from(&socket).set_tcp_mss(SEGMENT_BYTES)?;
     if let Some(bytes) = receive_bytes {
         // Before connecting, since the window's scale is agreed on then. The kernel doubles it.
         sockopt::set_socket_recv_buffer_size(&socket, bytes)?;
