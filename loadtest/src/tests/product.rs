@@ -216,7 +216,9 @@ fn a_server_that_is_stopped_is_seen_in_the_figures_and_in_time() {
     BufReader::new(server.stdout.take().unwrap()).read_line(&mut url).unwrap();
     let (json_path, key) = (directory.path().join("report.json"), data.join("token-key.pem"));
     let pid = server.id().to_string();
-    let target = ["run", "groups", "--url", url.trim(), "--token-key", key.to_str().unwrap()];
+    // Behind it stands where its metrics are.
+    let url = url.split_whitespace().next().unwrap();
+    let target = ["run", "groups", "--url", url, "--token-key", key.to_str().unwrap()];
     let small = ["--connections", "20", "--channels", "4", "--members", "5", "--rate", "100"];
     let brief = ["--seconds", "5", "--warmup", "0", "--json", json_path.to_str().unwrap()];
     let mut run = tool()
