@@ -18,6 +18,7 @@ mod crash_members; // who is let in and put out, whatever ends the server
 mod crash_power; // nothing is lost at a power cut
 mod crash_process; // a server to be killed
 mod crash_world; // what everybody saw
+mod crowded; // as many connections as there may be
 mod deadline; // what is not worth starting any more
 mod devices; // a device is known by its proof, and a stolen token is not enough
 mod doctor; //  what the binary says of a machine

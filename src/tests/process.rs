@@ -28,11 +28,23 @@ impl Process {
         Self::start_on(TempDir::new().expect("a temporary directory"), "info", arguments)
     }
 
+    /// The same by this command.
+    pub(crate) fn start_as(command: Command, arguments: &[&str]) -> Self {
+        let directory = TempDir::new().expect("a temporary directory");
+        Self::run(command, directory, "info", arguments)
+    }
+
     /// Starts one on this directory, perhaps that of another which has ended; `logs` says what
     /// is logged.
     pub(crate) fn start_on(directory: TempDir, logs: &str, arguments: &[&str]) -> Self {
+        Self::run(clean(), directory, logs, arguments)
+    }
+
+    fn run(mut command: Command, directory: TempDir, logs: &str, arguments: &[&str]) -> Self {
         let log = File::options().create(true).append(true).open(directory.path().join("log"));
-        let mut child = binary(&directory.path().join("data"))
+        let mut child = command
+            .arg("--data")
+            .arg(directory.path().join("data"))
             .args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--api", "127.0.0.1:0"])
             .args(arguments)
             .env("DAMSO_LOG", logs)
@@ -182,7 +194,18 @@ pub(crate) fn binary(data: &Path) -> Command {
 
 /// The server's binary, without arguments from the environment.
 pub(crate) fn clean() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_damso"));
+    cleaned(Command::new(env!("CARGO_BIN_EXE_damso")))
+}
+
+/// The same with so many descriptors.
+pub(crate) fn limited(descriptors: usize) -> Command {
+    let mut command = cleaned(Command::new("sh"));
+    let script = format!("ulimit -n {descriptors}; exec \"$@\"");
+    command.args(["-c", &script, "sh", env!("CARGO_BIN_EXE_damso")]);
+    command
+}
+
+fn cleaned(mut command: Command) -> Command {
     let inherited = std::env::vars_os().map(|(name, _)| name);
     for name in inherited.filter(|name| name.to_string_lossy().starts_with("DAMSO_")) {
         command.env_remove(name);
