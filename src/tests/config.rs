@@ -235,6 +235,8 @@ fn a_mistake_of_the_environment_names_its_variable() {
     let place = Place::new();
     for (name, value, words) in [
         ("DAMSO_ADMIN", "0.0.0.0:9464", &["DAMSO_ADMIN: listen.admin: ", "no password"][..]),
+        ("DAMSO_ADMIN_TOKEN_FILE", "none", &["listen.admin_token_file: ", "cannot read none"]),
+        ("DAMSO_ALTERNATES", "chat2:7443,x:y", &["server.alternates: ", "\"x:y\" is not HOST"]),
         ("DAMSO_CONFIG", "none.toml", &["DAMSO_CONFIG: cannot read none.toml"]),
         ("DAMSO_TOKEN_KEY", "none.pem", &["DAMSO_TOKEN_KEY: auth.token_keys: ", "none.pem"]),
         ("DAMSO_LIMITS_PAGE_ROWS", "0", &["DAMSO_LIMITS_PAGE_ROWS: ", "1 to 1000"]),
