@@ -17,18 +17,14 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use damso_proto::id::Uid;
 use serde::Deserialize;
 
-use super::entry::{answer, failed, parse, refused};
+use super::entry::{answer, failed, parse, person, refused, uid_of};
 use super::parts::Parts;
 use super::report::{ConnectionRow, Connections, Ended};
-use crate::model::device::DeviceId;
 use crate::model::limits;
 use crate::requests::{Listed, Page, Target};
 use crate::runtime::route::ConnectionName;
-
-const NO_UID: &str = "user: 1-64 bytes without control characters";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -68,7 +64,7 @@ pub(super) async fn list(
 
 fn page(asked: AskedList) -> Result<Page, String> {
     let AskedList { user, after, max } = asked;
-    let user = user.map(|uid| Uid::parse(&uid).ok_or(NO_UID)).transpose()?;
+    let user = user.map(|uid| uid_of(&uid)).transpose()?;
     let name = |text: String| text.parse().map_err(|error| format!("after: {error}"));
     let after: Option<ConnectionName> = after.map(name).transpose()?;
     let max = max.unwrap_or(limits::CONNECTIONS_PER_PAGE);
@@ -117,8 +113,8 @@ fn whom(asked: AskedKick) -> Result<(Target, Duration), String> {
     }
     let target = match (user, device, connection) {
         (Some(uid), device, None) => {
-            let device = device.map(|id| DeviceId::parse(&id).ok_or("device: 1-64 bytes"));
-            Target::Person(Uid::parse(&uid).ok_or(NO_UID)?, device.transpose()?)
+            let (uid, device) = person(&uid, device.as_deref())?;
+            Target::Person(uid, device)
         }
         (None, None, Some(name)) => {
             Target::Connection(name.parse().map_err(|error| format!("connection: {error}"))?)

@@ -32,7 +32,7 @@ struct Asked {
 }
 
 pub(super) async fn drain(State(parts): State<Arc<Parts>>, body: Bytes) -> Response {
-    let farewell = match parse(&body).map(|asked| farewell(asked, &parts.farewell)) {
+    let farewell = match parse(&body).map(|asked| farewell(asked, parts.drain.usual())) {
         Ok(Ok(farewell)) => farewell,
         Ok(Err(why)) => return refused(StatusCode::BAD_REQUEST, &why),
         Err(answer) => return *answer,

@@ -14,11 +14,13 @@ use axum::http::uri::Authority;
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use damso_proto::id::Uid;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::report::Refused;
 use super::token::AdminToken;
+use crate::model::device::DeviceId;
 use crate::requests::OperateError;
 
 const JSON: &str = "application/json";
@@ -96,6 +98,21 @@ fn names_this_machine(host: &header::HeaderValue) -> bool {
 pub(super) fn parse<T: DeserializeOwned>(body: &Bytes) -> Result<T, Box<Response>> {
     serde_json::from_slice(body)
         .map_err(|error| Box::new(refused(StatusCode::BAD_REQUEST, &error.to_string())))
+}
+
+/// A person, and perhaps a device of theirs, as a request names them.
+pub(super) fn person(
+    uid: &str,
+    device: Option<&str>,
+) -> Result<(Uid, Option<DeviceId>), &'static str> {
+    let uid = uid_of(uid)?;
+    let device = device.map(|device| DeviceId::parse(device).ok_or("device: 1-64 bytes"));
+    Ok((uid, device.transpose()?))
+}
+
+/// The same without a device.
+pub(super) fn uid_of(uid: &str) -> Result<Uid, &'static str> {
+    Uid::parse(uid).ok_or("user: 1-64 bytes without control characters")
 }
 
 /// An answer.

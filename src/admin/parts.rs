@@ -7,7 +7,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use super::report::Facts;
 use super::token::AdminToken;
 use crate::requests::{Operator, Revoker};
-use crate::runtime::shutdown::{Drain, Farewell};
+use crate::runtime::shutdown::Drain;
 
 /// What the page asks to know how the server is.
 pub trait Health: Send + Sync {
@@ -29,8 +29,6 @@ pub struct Parts {
     pub operator: Operator,
     /// Where the end is asked for.
     pub drain: Arc<Drain>,
-    /// What clients are told at the end, where nothing else is said.
-    pub farewell: Farewell,
     /// The password. `None`: whoever is on this machine may ask.
     pub token: Option<AdminToken>,
 }

@@ -12,13 +12,11 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use damso_proto::id::Uid;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::entry::{answer, parse, refused};
+use super::entry::{answer, parse, person, refused};
 use super::parts::Parts;
-use crate::model::device::DeviceId;
 use crate::requests::RevokeError;
 
 /// Unknown fields are a mistake: what was meant to be narrower must not be carried out for all.
@@ -30,7 +28,8 @@ struct Asked {
 }
 
 pub(super) async fn revoke(State(parts): State<Arc<Parts>>, body: Bytes) -> Response {
-    let (uid, device) = match parse(&body).map(whom) {
+    let named = |Asked { user, device }: Asked| person(&user, device.as_deref());
+    let (uid, device) = match parse(&body).map(named) {
         Ok(Ok(asked)) => asked,
         Ok(Err(why)) => return refused(StatusCode::BAD_REQUEST, why),
         Err(answer) => return *answer,
@@ -48,10 +47,4 @@ pub(super) async fn revoke(State(parts): State<Arc<Parts>>, body: Bytes) -> Resp
             refused(status, &error.to_string())
         }
     }
-}
-
-fn whom(asked: Asked) -> Result<(Uid, Option<DeviceId>), &'static str> {
-    let uid = Uid::parse(&asked.user).ok_or("user: 1-64 bytes without control characters")?;
-    let device = asked.device.map(|device| DeviceId::parse(&device).ok_or("device: 1-64 bytes"));
-    Ok((uid, device.transpose()?))
 }

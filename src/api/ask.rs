@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use damso_proto::id::{ChannelNo, Key, Uid};
+use damso_proto::wire::client_frame::Kind as Asked;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -20,7 +21,8 @@ use crate::model::deadline::Deadline;
 use crate::model::device::DeviceId;
 use crate::model::limits;
 use crate::model::naming::ChannelKey;
-use crate::requests::{ChannelName, Envelope, Floors, Refusal};
+use crate::model::rights::Actor;
+use crate::requests::{self, ChannelName, Envelope, Floors, Refusal, Reply};
 use crate::runtime::route::Route;
 use crate::store::directory::{AskedAs, ServiceKeyId};
 
@@ -180,6 +182,29 @@ impl Ask {
     {
         self.carry_out(self.named("channel"), work)
     }
+
+    /// A list of the channel of this name, which the path has.
+    pub(super) async fn list<R: Send + 'static>(
+        &self,
+        name: ChannelName,
+        asked: impl FnOnce(u64) -> Asked + Send + 'static,
+        list: fn(Reply) -> Option<R>,
+    ) -> Result<R, Problem> {
+        let listed = self.in_channel(move |floors, route| {
+            Box::pin(async move {
+                let channel = requests::channel(name, floors).await.map_err(channel_refused)?;
+                let (from, asked) = (envelope(route, None, floors), asked(channel.number.get()));
+                let reply = requests::handle(Actor::Service, from, asked, floors).await;
+                list(reply.map_err(channel_refused)?).ok_or_else(|| refused(Refusal::Unknown))
+            })
+        });
+        listed.await
+    }
+}
+
+/// How many rows a page is to have, as the wire asks for them.
+pub(super) fn rows(limit: Option<u64>) -> u32 {
+    limit.map_or(0, |limit| u32::try_from(limit).unwrap_or(u32::MAX))
 }
 
 /// What stands beside an errand's request.

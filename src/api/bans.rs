@@ -4,11 +4,10 @@ use damso_proto::wire;
 use damso_proto::wire::client_frame::Kind as Asked;
 use serde::{Deserialize, Serialize};
 
-use super::ask::{Answer, Ask, channel_refused, envelope, refused};
+use super::ask::{Answer, Ask, rows};
 use super::members::{self, Change};
 use super::problem::Problem;
-use crate::model::rights::Actor;
-use crate::requests::{self, Refusal, Reply};
+use crate::requests::Reply;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -43,21 +42,12 @@ pub(super) async fn lift(ask: Ask) -> Result<Answer, Problem> {
 pub(super) async fn list(ask: Ask) -> Result<Answer, Problem> {
     let name = ask.channel()?;
     let [after, limit] = ask.numbers(["after", "limit"])?;
-    let listed = ask.in_channel(move |floors, route| {
-        Box::pin(async move {
-            let channel = requests::channel(name, floors).await.map_err(channel_refused)?;
-            let request = wire::ListBans {
-                channel: channel.number.get(),
-                after: after.unwrap_or_default(),
-                limit: limit.map_or(0, |limit| u32::try_from(limit).unwrap_or(u32::MAX)),
-            };
-            let from = envelope(route, None, floors);
-            match requests::handle(Actor::Service, from, Asked::ListBans(request), floors).await {
-                Ok(Reply::BanList(list)) => Ok(list),
-                Ok(_) => Err(refused(Refusal::Unknown)),
-                Err(refusal) => Err(channel_refused(refusal)),
-            }
-        })
+    let after = after.unwrap_or_default();
+    let asked =
+        move |channel| Asked::ListBans(wire::ListBans { channel, after, limit: rows(limit) });
+    let listed = ask.list(name, asked, |reply| match reply {
+        Reply::BanList(list) => Some(list),
+        _ => None,
     });
     let wire::BanList { bans, end } = listed.await?;
     let bans = bans.into_iter().map(|wire::Ban { user, uid, until_ms }| Ban {

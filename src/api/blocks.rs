@@ -4,7 +4,7 @@ use damso_proto::wire;
 use damso_proto::wire::client_frame::Kind as Asked;
 use serde::Serialize;
 
-use super::ask::{Answer, Ask, envelope, refused};
+use super::ask::{Answer, Ask, envelope, refused, rows};
 use super::members;
 use super::people::nobody;
 use super::problem::Problem;
@@ -60,7 +60,7 @@ pub(super) async fn list(ask: Ask) -> Result<Answer, Problem> {
             let person = requests::person(uid, floors).await.map_err(nobody)?.number;
             let asked = Asked::ListBlocks(wire::ListBlocks {
                 after: after.unwrap_or_default(),
-                limit: limit.map_or(0, |limit| u32::try_from(limit).unwrap_or(u32::MAX)),
+                limit: rows(limit),
             });
             let from = envelope(route, None, floors);
             match requests::handle(Actor::User(person), from, asked, floors).await {

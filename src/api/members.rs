@@ -5,7 +5,7 @@ use damso_proto::wire;
 use damso_proto::wire::client_frame::Kind as Asked;
 use serde::{Deserialize, Serialize};
 
-use super::ask::{Answer, Ask, channel_refused, envelope, refused};
+use super::ask::{Answer, Ask, channel_refused, envelope, rows};
 use super::people;
 use super::problem::Problem;
 use crate::model::rights::{Actor, Role};
@@ -165,22 +165,12 @@ pub(super) async fn change(ask: Ask, what: Change) -> Result<Answer, Problem> {
 pub(super) async fn list(ask: Ask) -> Result<Answer, Problem> {
     let name = ask.channel()?;
     let [after, limit] = ask.numbers(["after", "limit"])?;
-    let listed = ask.in_channel(move |floors, route| {
-        Box::pin(async move {
-            let channel = requests::channel(name, floors).await.map_err(channel_refused)?;
-            let request = wire::ListMembers {
-                channel: channel.number.get(),
-                after: after.unwrap_or_default(),
-                limit: limit.map_or(0, |limit| u32::try_from(limit).unwrap_or(u32::MAX)),
-            };
-            let from = envelope(route, None, floors);
-            let asked = Asked::ListMembers(request);
-            match requests::handle(Actor::Service, from, asked, floors).await {
-                Ok(Reply::MemberList(list)) => Ok(list),
-                Ok(_) => Err(refused(Refusal::Unknown)),
-                Err(refusal) => Err(channel_refused(refusal)),
-            }
-        })
+    let after = after.unwrap_or_default();
+    let asked =
+        move |channel| Asked::ListMembers(wire::ListMembers { channel, after, limit: rows(limit) });
+    let listed = ask.list(name, asked, |reply| match reply {
+        Reply::MemberList(list) => Some(list),
+        _ => None,
     });
     let wire::MemberList { members, end } = listed.await?;
     let members = members.into_iter().map(|member| Member {

@@ -10,7 +10,7 @@ use damso_proto::wire::client_frame::Kind as Asked;
 use damso_proto::wire::{EventFlag, EventKind};
 use serde::{Deserialize, Serialize};
 
-use super::ask::{Answer, Ask, channel_refused, envelope, refused, uid};
+use super::ask::{Answer, Ask, channel_refused, envelope, refused, rows, uid};
 use super::problem::Problem;
 use crate::delivery;
 use crate::model::draft::Draft;
@@ -121,7 +121,7 @@ pub(super) async fn list(ask: Ask) -> Result<Answer, Problem> {
         (before, None) => (Direction::Before, before.unwrap_or_default()),
         (None, Some(after)) => (Direction::After, after),
     };
-    let rows = limit.map_or(0, |limit| u32::try_from(limit).unwrap_or(u32::MAX));
+    let rows = rows(limit);
     let page = ask.in_channel(move |floors, route| {
         Box::pin(async move {
             let channel = requests::channel(name, floors).await.map_err(channel_refused)?;

@@ -40,6 +40,16 @@ pub enum Whom {
     Connection(ConnectionId),
 }
 
+impl Whom {
+    /// Those of a person or, if one is named, of a device of theirs.
+    pub fn of(user: UserNo, device: Option<DeviceId>) -> Self {
+        match device {
+            Some(device) => Self::Device(user, device),
+            None => Self::Person(user),
+        }
+    }
+}
+
 /// Why sessions end, which is what their clients are told to do next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Why {

@@ -128,12 +128,8 @@ impl Operator {
         let (mailbox, whom, shard) = match &target {
             Target::Person(uid, device) => {
                 let user = self.person(uid.clone()).await?;
-                let whom = match device {
-                    Some(device) => Whom::Device(user, device.clone()),
-                    None => Whom::Person(user),
-                };
                 let home = self.mailboxes.home_of(user);
-                (self.mailboxes.of(home), whom, home)
+                (self.mailboxes.of(home), Whom::of(user, device.clone()), home)
             }
             Target::Connection(name) => {
                 (self.mailboxes.of(name.shard), Whom::Connection(name.connection), name.shard)

@@ -85,10 +85,7 @@ impl Revoker {
             Err(DoorError::Full) => return Err(RevokeError::Busy),
             Err(DoorError::Panicked) => return Err(RevokeError::Unconfirmed),
         };
-        let whom = match device {
-            Some(device) => Whom::Device(user, device),
-            None => Whom::Person(user),
-        };
+        let whom = Whom::of(user, device);
         let cut = |done| Order::Cut(Cut { whom, why: Why::Revoked, done });
         let ended = match self.mailboxes.home(user) {
             Some(mailbox) => letter::ask(mailbox, cut, REVOKE_TIME_MAX).await,

@@ -78,8 +78,9 @@ pub struct Farewell {
 
 /// A drain that an operator asks for, while whoever brings the server down waits for it. The first
 /// one counts: what clients are told does not change under way.
-#[derive(Default, Debug)]
+#[derive(Debug)]
 pub struct Drain {
+    usual: Farewell,
     farewell: OnceLock<Farewell>,
     asked: Notify,
 }
@@ -90,6 +91,16 @@ pub struct Drain {
 pub struct DrainsAlready;
 
 impl Drain {
+    /// Nobody has asked for it; `usual` is told where they do not say otherwise.
+    pub fn new(usual: Farewell) -> Self {
+        Self { usual, farewell: OnceLock::new(), asked: Notify::new() }
+    }
+
+    /// What is told where nobody says otherwise.
+    pub fn usual(&self) -> &Farewell {
+        &self.usual
+    }
+
     /// Asks for it.
     ///
     /// # Errors
@@ -105,9 +116,9 @@ impl Drain {
         self.asked.notified().await;
     }
 
-    /// What clients are told, or `usual` where nobody asked: from now on, that is what counts.
-    pub fn farewell(&self, usual: impl FnOnce() -> Farewell) -> &Farewell {
-        self.farewell.get_or_init(usual)
+    /// What clients are told, the usual where nobody asked: from now on, that is what counts.
+    pub fn farewell(&self) -> &Farewell {
+        self.farewell.get_or_init(|| self.usual.clone())
     }
 }
 
@@ -118,13 +129,13 @@ mod tests {
     #[tokio::test]
     async fn the_first_drain_counts_and_a_waiter_who_comes_late_hears_of_it() {
         let farewell = |seconds| Farewell { spread: Duration::from_secs(seconds), to: Vec::new() };
-        let drain = Drain::default();
+        let drain = Drain::new(farewell(3));
         assert_eq!(drain.ask(farewell(1)), Ok(()));
         drain.asked().await;
         assert_eq!(drain.ask(farewell(2)), Err(DrainsAlready));
-        assert_eq!(drain.farewell(|| farewell(3)), &farewell(1));
-        let signalled = Drain::default();
-        assert_eq!(signalled.farewell(|| farewell(3)), &farewell(3));
+        assert_eq!(drain.farewell(), &farewell(1));
+        let signalled = Drain::new(farewell(3));
+        assert_eq!(signalled.farewell(), &farewell(3));
         assert_eq!(signalled.ask(farewell(1)), Err(DrainsAlready));
     }
 

@@ -104,7 +104,7 @@ impl Server {
             shutdown: shutdown.watch(),
             live: Arc::new(AtomicUsize::new(0)),
             live_max: descriptors::connections_max(&config),
-            drain: Arc::new(Drain::default()),
+            drain: Arc::new(Drain::new(farewell(&config))),
         };
         let admin = page.local_addr().unwrap_or(config.admin);
         let (drained, all_drained) = std::sync::mpsc::channel();
@@ -114,7 +114,7 @@ impl Server {
         let web = web::spawn(web_of(web, &identity, &config), parts, shutdown.watch(), drained)
             .map_err(StartError::Thread)?;
         delivery::take_up(&*rooms.directory, &rooms.mailboxes)?;
-        let parts = admin_parts(&rooms, &config, &shared, (metrics, token, budget));
+        let parts = admin_parts(&rooms, &shared, (metrics, token, budget));
         let page = web::spawn_admin(admin_web(page), parts, shutdown.watch());
         let page = page.map_err(StartError::Thread)?;
         let reload = Reload::spawn(renewal).map_err(StartError::Thread)?;
@@ -179,7 +179,6 @@ fn start_shards(
             proxies: Proxies::new(config.trusted_proxies.clone()),
             shutdown: shutdown.clone(),
             drain: drain.clone(),
-            farewell: farewell(config),
             drained: drained.clone(),
         })
     };
@@ -321,7 +320,6 @@ fn api_parts(rooms: &Rooms, config: &Config, shared: &Shared) -> api::Parts {
 
 fn admin_parts(
     rooms: &Rooms,
-    config: &Config,
     shared: &Shared,
     (metrics, token, budget): (PrometheusHandle, Option<AdminToken>, Budget),
 ) -> admin::Parts {
@@ -341,9 +339,8 @@ fn admin_parts(
         door: rooms.door.clone(),
         mailboxes: rooms.mailboxes.clone(),
     };
-    let (revoker, farewell) = (revoker(rooms), farewell(config));
-    let drain = shared.drain.clone();
-    admin::Parts { metrics, health, revoker, operator, drain, farewell, token }
+    let (revoker, drain) = (revoker(rooms), shared.drain.clone());
+    admin::Parts { metrics, health, revoker, operator, drain, token }
 }
 
 fn web_of(listener: TcpListener, identity: &Identity, config: &Config) -> Web {

@@ -12,7 +12,7 @@ use crate::connections::{self, Connections};
 use crate::delivery::{Mailboxes, Parts, Tools};
 use crate::runtime::random::Random;
 use crate::runtime::route::ShardNo;
-use crate::runtime::shutdown::{Drain, Farewell, Phase, Watch};
+use crate::runtime::shutdown::{Drain, Phase, Watch};
 use crate::session::{self, Options};
 use crate::transport::{self, Door, Entrance, Handovers, Proxies};
 
@@ -33,10 +33,8 @@ pub(super) struct Seed {
     pub(super) live_max: usize,
     pub(super) proxies: Proxies,
     pub(super) shutdown: Watch,
-    /// What an operator who asked for the end wants clients to be told.
+    /// What clients are told at the end.
     pub(super) drain: Arc<Drain>,
-    /// What they are told else.
-    pub(super) farewell: Farewell,
     /// Dropped once this shard has drained.
     pub(super) drained: Sender<()>,
 }
@@ -82,7 +80,7 @@ async fn serve(seed: Seed) -> io::Result<()> {
         () = shutdown.reached(Phase::Draining) => {}
     }
     receiving.abort();
-    session::drain(&shard, seed.drain.farewell(|| seed.farewell)).await;
+    session::drain(&shard, seed.drain.farewell()).await;
     drop(seed.drained);
     shutdown.reached(Phase::Stopped).await;
     errands.abort();

@@ -57,10 +57,9 @@ pub(super) fn connections(rows: &[ConnectionRow], more: bool) -> String {
         text.push_str("nobody is connected\n");
         return text;
     }
-    let name = |row: &ConnectionRow| printed(row.user.as_deref().unwrap_or("?"));
     let widest =
         |of: fn(&ConnectionRow) -> usize, least| rows.iter().map(of).max().unwrap_or(0).max(least);
-    let users = widest(|row| printed(row.user.as_deref().unwrap_or("?")).chars().count(), 4);
+    let users = widest(|row| user_of(row).chars().count(), 4);
     let devices = widest(|row| printed(&row.device).chars().count(), 6);
     let wide = format_args!("  {:users$}  {:devices$}  ", "user", "device").to_string();
     line(
@@ -77,7 +76,7 @@ pub(super) fn connections(rows: &[ConnectionRow], more: bool) -> String {
             format_args!(
                 "{:<14}  {:users$}  {:devices$}  {address:<39}  {:>9}  {:>6}  {}",
                 row.connection,
-                name(row),
+                user_of(row),
                 printed(&row.device),
                 span(row.since_s),
                 row.in_flight,
@@ -101,6 +100,10 @@ fn printed(name: &str) -> String {
     name.chars()
         .flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] })
         .collect()
+}
+
+fn user_of(row: &ConnectionRow) -> String {
+    printed(row.user.as_deref().unwrap_or("?"))
 }
 
 fn mebibytes(bytes: u64) -> String {

@@ -19,6 +19,7 @@ pub(super) struct Metrics {
     commands: Gauge,
     mail: Gauge,
     blocking: Gauge,
+    logins: Gauge,
     bytes_received: Counter,
     acknowledged: Counter,
     duplicates: Counter,
@@ -47,6 +48,8 @@ pub(super) struct Kept {
     pub(super) mail: usize,
     /// Blocking work that waits for a thread, of all shards together.
     pub(super) blocking: usize,
+    /// Steps of logins that wait for a turn.
+    pub(super) logins: usize,
 }
 
 impl Metrics {
@@ -64,6 +67,7 @@ impl Metrics {
             commands: gauge("damso_commands_waiting"),
             mail: gauge("damso_mailbox_items"),
             blocking: gauge!("damso_blocking_waiting"),
+            logins: gauge("damso_login_steps_waiting"),
             bytes_received: counter("damso_received_bytes_total"),
             acknowledged: counter("damso_messages_acknowledged_total"),
             duplicates: counter("damso_messages_duplicate_total"),
@@ -100,6 +104,7 @@ impl Metrics {
         self.commands.set(kept.commands as f64);
         self.mail.set(kept.mail as f64);
         self.blocking.set(kept.blocking as f64);
+        self.logins.set(kept.logins as f64);
     }
 
     pub(super) fn turn(&self, unsent_oldest: Duration) {

@@ -471,6 +471,7 @@ impl Shard {
             commands: self.floors.waiting(),
             mail: self.mailbox.len(),
             blocking: self.floors.door.waiting(),
+            logins: self.turnstile.waiting(),
         });
     }
 

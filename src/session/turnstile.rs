@@ -10,7 +10,7 @@
 
 use std::cell::Cell;
 
-use metrics::{Counter, Gauge, counter, gauge};
+use metrics::{Counter, counter};
 use tokio::sync::Semaphore;
 
 use crate::model::limits::LOGIN_STEPS_PER_TURN;
@@ -21,7 +21,6 @@ pub(super) struct Turnstile {
     free: Semaphore,
     waiting: Cell<usize>,
     put_off: Counter,
-    queue: Gauge,
 }
 
 impl Turnstile {
@@ -30,8 +29,7 @@ impl Turnstile {
         Self {
             free: Semaphore::new(LOGIN_STEPS_PER_TURN),
             waiting: Cell::new(0),
-            put_off: counter!("damso_login_steps_put_off_total", "shard" => shard.clone()),
-            queue: gauge!("damso_login_steps_waiting", "shard" => shard),
+            put_off: counter!("damso_login_steps_put_off_total", "shard" => shard),
         }
     }
 
@@ -51,10 +49,13 @@ impl Turnstile {
 
     /// A turn was made. `true`: somebody waits for the next one.
     pub(super) fn turned(&self) -> bool {
-        let waiting = self.waiting.get();
-        self.queue.set(waiting as f64);
         self.free.add_permits(LOGIN_STEPS_PER_TURN - self.free.available_permits());
-        waiting > 0
+        self.waiting() > 0
+    }
+
+    /// How many wait; for the gauge.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.get()
     }
 }
 
